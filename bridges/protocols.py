@@ -1,0 +1,90 @@
+"""All that a bridge knows of the two sides.
+
+Both sides score an item as an inner product in their own *score space*: ``user_state @ item_matrix.T`` is the side's
+logit for every item. A bridge sees those states, the exchange store, and nothing else.
+
+Letters: B prompts, L history length, N items (row 0 is padding), D id width, H LLM width, P width of a score space,
+M scored positions, S item slots, Q query tokens.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+Side = Literal["id", "llm"]
+Direction = Literal["id2llm", "llm2id", "both"]
+Place = Literal["data", "prompt", "weights", "features", "targets", "store"]
+SlotKind = Literal["prefix", "user", "item"]
+
+
+@dataclass(frozen=True)
+class PromptContext:
+    """What a bridge may know while it fills the slots of B prompts: all of it older than each prompt's first target."""
+
+    id_states: Tensor
+    """[B, L, D] the frozen ID model's states after each of the last L items before the first target, right-padded."""
+    id_mask: Tensor
+    """[B, L] bool, False at padding; a prompt with no history has none True."""
+    user_rows: Tensor
+    """[B] store row of the user's state before the first target; -1: none."""
+    item_ids: Tensor
+    """[S] items whose slots are to be filled, prompt after prompt, in reading order."""
+
+
+@dataclass(frozen=True)
+class SlotFill:
+    """Soft tokens for the slots of one batch of prompts."""
+
+    tokens: dict[SlotKind, Tensor]
+    """prefix [B, Q, H], user [B, H], item [S, H]; only the kinds this bridge fills."""
+    loss: Tensor | None = None
+    """Scalar added to the LLM's loss (a balance loss, say)."""
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """The M scored positions of the learning side's batch, in its score space; gradients flow."""
+
+    states: Tensor
+    """[M, P] user states."""
+    item_matrix: Tensor
+    """[N, P] item matrix."""
+    targets: Tensor
+    """[M] ids of the true next items."""
+    rows: Tensor
+    """[M] store row of each position's user state; -1: none."""
+
+
+class Bridge(nn.Module):
+    """A module through which knowledge crosses. Every hook does nothing unless overridden.
+
+    Its parameters are trained by the receiving side's optimiser: the LLM's for ``id2llm``, the ID model's for ``llm2id``.
+    """
+
+    name: ClassVar[str]
+    direction: ClassVar[Direction]
+    place: ClassVar[Place]
+
+    def slots(self) -> dict[SlotKind, int]:
+        """Slots this bridge fills: how many prefix tokens, or 1 for user and item (one beside each title)."""
+        return {}
+
+    def fill_slots(self, context: PromptContext) -> SlotFill:
+        """Soft tokens for the slots named by `slots`."""
+        return SlotFill({})
+
+    def item_features(self) -> Tensor | None:
+        """What is added to the ID item table, [N, D], with gradient; None: nothing yet."""
+        return None
+
+    def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
+        """Scalar added to the learner's loss; the other side enters as a constant."""
+        return None
+
+    def refresh(self) -> None:
+        """Read the exchange store again; called after either side has written to it."""
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars since the last call, for TensorBoard's ``exchange/<name>/*``; keys without the prefix."""
+        return {}

@@ -1,0 +1,1 @@
+"""Typed configuration: yaml files, presets and dotted overrides become one frozen `Config`."""

@@ -1,0 +1,299 @@
+"""Every setting of a run, as frozen dataclasses.
+
+The docstring under each field is its help text: ``hybridrec train --help`` and ``docs/configuration.md`` are made from
+it. Values are checked when a config is loaded (`hybrid.config.load`), before data or a model is touched.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from idmodels.settings import IDSettings
+
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Arm = Literal["id_only", "llm_only", "id2llm", "llm2id", "both"]
+Side = Literal["id", "llm"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the interactions come from, and which are kept."""
+
+    dataset: str = "ml-100k"
+    """A known name (ml-100k, ml-1m), a folder of RecBole atomic files, or a .inter, .csv or .parquet file."""
+    item_file: str = ""
+    """File with one row per item and its text, for csv and parquet data; atomic folders bring their own .item file."""
+    cache_dir: str = "cache"
+    """Folder of prepared datasets, converted language models and item vectors; shared between runs."""
+    user_field: str = "user_id"
+    """Column of the user id."""
+    item_field: str = "item_id"
+    """Column of the item id."""
+    time_field: str = "timestamp"
+    """Column of the time; empty: the order of the rows."""
+    rating_field: str = "rating"
+    """Column of the rating; ignored where the file has none."""
+    text_fields: tuple[str, ...] = ()
+    """Item columns that make up the item text, in this order; empty: title-like, then category-like columns."""
+    min_rating: float | None = None
+    """Interactions rated lower are dropped; none: all are kept."""
+    user_core: NotNegative = 0
+    """Users with fewer interactions are dropped, repeatedly, together with rare items (k-core); 0: no filter."""
+    item_core: NotNegative = 0
+    """Items with fewer interactions are dropped, repeatedly, together with short users (k-core); 0: no filter."""
+    split: Literal["leave_one_out", "gts_last"] = "leave_one_out"
+    """leave_one_out: each user's last item is test, the one before valid; gts_last: one global time split."""
+    valid_share: Share = 0.1
+    """Share of the interactions, by time, in the valid part of gts_last."""
+    test_share: Share = 0.1
+    """Share of the interactions, by time, in the test part of gts_last."""
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """The low-rank adapter of the language model (PEFT)."""
+
+    rank: Positive = 8
+    """Rank R of the adapter."""
+    alpha: PositiveFloat = 16.0
+    """Scaling of the adapter: its output is multiplied by alpha / rank."""
+    dropout: Share = 0.05
+    """Dropout on the adapter's input."""
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    """Names of the linear layers that get an adapter."""
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What the language model reads."""
+
+    instruction: str = "The user has browsed these items in chronological order:"
+    """Text before the history."""
+    history_items: Positive = 12
+    """Most recent items whose titles are in the prompt."""
+    item_tokens: Positive = 12
+    """Tokens kept of each item's text."""
+    targets_per_prompt: Positive = 8
+    """Last history positions of a training prompt that each predict the next item (evaluation uses the last one)."""
+    windows_per_user: Positive = 1
+    """Training prompts cut from each user's history in one epoch."""
+
+
+@dataclass(frozen=True)
+class ScorerConfig:
+    """How the language model's state becomes a score for every item."""
+
+    kind: Literal["suffix_cosine", "id_head"] = "suffix_cosine"
+    """suffix_cosine: cosine with the LLM's item vectors; id_head: inner product with a table of item weights."""
+    width: NotNegative = 128
+    """Width of the learned projections of both sides of the cosine; 0: the raw LLM states are compared."""
+    temperature: PositiveFloat = 0.07
+    """Temperature of the cosine's softmax."""
+
+
+@dataclass(frozen=True)
+class LLMConfig:
+    """The language model and its adapter."""
+
+    name: str = "smollm2-135m"
+    """smollm2-135m (bundled), tiny-random (for tests), a hub id, a local directory or a .gguf file."""
+    revision: str = "main"
+    """Revision on the hub."""
+    num_layers: NotNegative = 0
+    """Keep only this many of the lowest layers; 0: all."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the device computes in it, else float32."""
+    item_pooling: Literal["mean", "suffix"] = "mean"
+    """How an item's text becomes one vector: mean of its token states, or the state of the suffix token."""
+    whiten_width: NotNegative = 256
+    """Item vectors are reduced to this many whitened principal components; 0: left as they are."""
+    encode_tokens: Positive = 32
+    """Tokens kept of an item's text when its vector is computed."""
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Store tokens: the LLM reads the exchange store's item and user states beside the titles (id2llm, prompt)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the old value kept when a row of the store is written again."""
+
+
+@dataclass(frozen=True)
+class MFormerConfig:
+    """M-Former: query experts read the ID model's states and write the LLM's prefix (id2llm, prompt)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    experts: Positive = 4
+    """Query experts E; each sample is routed to one."""
+    queries: Positive = 4
+    """Query tokens Q of an expert, the length of the prefix."""
+    width: Positive = 128
+    """Inner width."""
+    blocks: Positive = 2
+    """Blocks; every second one has cross-attention, the first included."""
+    heads: Positive = 4
+    """Attention heads."""
+    gate: bool = True
+    """Multiply the chosen expert by its router share, so that the router learns from the task (the paper: no)."""
+    balance_weight: NotNegativeFloat = 0.01
+    """Weight of the load-balancing loss."""
+
+
+@dataclass(frozen=True)
+class KnowledgeConfig:
+    """Knowledge features: LLM item vectors enter the ID item table, folded at export (llm2id, features)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    projection: Literal["linear", "mlp"] = "linear"
+    """Form of the projection W in `e_i = b_i + W z_i`."""
+    components: Positive = 256
+    """Whitened principal components of the item vectors, z."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Mutual distillation: each side learns from the other's ranking, which it sees as constant (both, targets)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    id_weight: NotNegativeFloat = 0.3
+    """Weight of the loss on the ID side."""
+    llm_weight: NotNegativeFloat = 0.3
+    """Weight of the loss on the LLM side."""
+    temperature: PositiveFloat = 2.0
+    """Both distributions are softened by it; the loss is multiplied by its square."""
+    candidates: Positive = 200
+    """Candidate list: the target, the teacher's top and as many random items again; the whole catalogue if small."""
+    weighting: Literal["none", "confidence", "agreement"] = "confidence"
+    """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
+
+
+@dataclass(frozen=True)
+class BridgesConfig:
+    """What crosses between the two sides."""
+
+    store: StoreConfig = field(default_factory=StoreConfig)
+    mformer: MFormerConfig = field(default_factory=MFormerConfig)
+    knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Who trains when."""
+
+    rounds: Positive = 3
+    """Rounds; in each both sides have one phase."""
+    unit: Literal["epochs", "steps"] = "epochs"
+    """Unit of the two phase lengths below."""
+    id_length: NotNegative = 5
+    """Length of an ID phase."""
+    llm_length: NotNegative = 1
+    """Length of an LLM phase."""
+    first: Side = "id"
+    """The side that begins each round."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, linear warm-up, then a constant or cosine learning rate, counted in the side's own steps."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate."""
+    weight_decay: NotNegativeFloat = 0.0
+    """Decoupled weight decay."""
+    warmup_steps: NotNegative = 0
+    """Steps over which the learning rate rises from zero."""
+    decay: Literal["constant", "cosine"] = "constant"
+    """What follows the warm-up."""
+    clip_norm: NotNegativeFloat = 5.0
+    """Largest gradient norm; 0: no clipping."""
+    patience: NotNegative = 10
+    """Validations without improvement after which the side stops; 0: never."""
+
+
+@dataclass(frozen=True)
+class IDTrainConfig(OptimizerConfig):
+    """Training of the ID model."""
+
+    batch_targets: Positive = 2048
+    """Targets (next items) in a batch, not rows."""
+
+
+@dataclass(frozen=True)
+class LLMTrainConfig(OptimizerConfig):
+    """Training of the language model."""
+
+    learning_rate: PositiveFloat = 5e-4
+    """Peak learning rate."""
+    batch_prompts: Positive = 16
+    """Prompts in a batch."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training of both sides."""
+
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    id: IDTrainConfig = field(default_factory=IDTrainConfig)
+    llm: LLMTrainConfig = field(default_factory=LLMTrainConfig)
+    checkpoint_steps: NotNegative = 200
+    """Steps between checkpoints inside a phase; phases end with one anyway. 0: only there."""
+    log_steps: Positive = 10
+    """Steps between training scalars in TensorBoard."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How rankings are measured."""
+
+    metric: str = "ndcg@10"
+    """Validation metric that picks the best model of each side."""
+    mask_history: bool = True
+    """Leave out the items the user already has (RecBole's sequential evaluation does not)."""
+    batch_users: Positive = 256
+    """Users ranked at once."""
+    batch_items: Positive = 16384
+    """Items scored at once; bounds the memory whatever the catalogue's size."""
+    llm_valid_users: NotNegative = 0
+    """The LLM side validates on this many users, drawn once by the seed; 0: all."""
+    llm_batch_prompts: Positive = 32
+    """Prompts encoded at once outside training."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    name: str = "run"
+    """Name of the run; its directory is `output_dir/name`."""
+    output_dir: str = "runs"
+    """Folder of the run directories."""
+    arm: Arm = "both"
+    """id_only, llm_only: one side alone; id2llm, llm2id: one direction; both: the exchange goes both ways."""
+    seed: int = 1
+    """Seed of everything random."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threads: NotNegative = 0
+    """CPU threads; 0: torch's choice."""
+    data: DataConfig = field(default_factory=DataConfig)
+    id: IDSettings = field(default_factory=IDSettings)
+    llm: LLMConfig = field(default_factory=LLMConfig)
+    bridges: BridgesConfig = field(default_factory=BridgesConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,0 +1,1 @@
+"""From raw interactions to compact arrays, splits and item text."""

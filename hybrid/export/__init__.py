@@ -1,0 +1,1 @@
+"""Formats in which the improved ID model leaves the system."""

@@ -1,0 +1,1 @@
+"""The language-model side: backbone, prompts, item vectors, scorers, recommender."""

@@ -1,0 +1,1 @@
+"""The alternating schedule, both phases, checkpoints and the monitor."""

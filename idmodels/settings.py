@@ -1,0 +1,35 @@
+"""Settings that every ID model is built from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class IDSettings:
+    """Shape of an ID model; names a model does not use are ignored by it."""
+
+    model: str = "sasrec"
+    """Name in the registry: sasrec, gru4rec."""
+    width: int = 64
+    """Width D of an item vector and of a state."""
+    max_length: int = 50
+    """History length L; longer histories are cut into windows for training, to their last items for scoring."""
+    layers: int = 2
+    """Blocks or recurrent layers."""
+    heads: int = 2
+    """Attention heads."""
+    inner_width: int = 256
+    """Width of the feed-forward part (SASRec) or of the recurrent state (GRU4Rec)."""
+    dropout: float = 0.5
+    """Dropout on embeddings and between layers."""
+    attention_dropout: float = 0.5
+    """Dropout on attention weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "max_length", "layers", "heads", "inner_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
