@@ -1,0 +1,94 @@
+"""Where each user's history is cut into train, valid and test: positions only, never items.
+
+leave_one_out follows RecBole's ``LS: valid_and_test``: the last interaction is test, the one before valid. A user with
+two interactions has one in train and one in test, a user with one is in train only.
+
+gts_last cuts all interactions at two times, the (1 - valid - test) and the (1 - test) quantile of all times. Train
+reaches up to and including the first; a user's last interaction up to the second is the valid target, the last one
+after it the test target. A target that is its user's first interaction has no history and is left out.
+
+Letters: U users; n is the number of interactions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hybrid.config.schema import DataConfig
+from hybrid.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Positions in a dataset's interaction array."""
+
+    train_end: np.ndarray
+    """[U] the user's train part ends before this position."""
+    valid: np.ndarray
+    """[U] position of the valid target; -1: none."""
+    test: np.ndarray
+    """[U] position of the test target; -1: none."""
+    n_short: int
+    """Users that the split treats specially because they have too few interactions."""
+    short_reason: str
+    """What becomes of them, as the end of a sentence."""
+    hint: str
+    """What a split that leaves nothing would have needed."""
+
+
+def cut_positions(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig) -> Cuts:
+    """Cut the histories `offsets` [U+1] as `config.split` says. Raises UserError where gts_last lacks times or room."""
+    if config.split == "leave_one_out":
+        return _leave_one_out(offsets)
+    return _gts_last(offsets, times, config)
+
+
+def _leave_one_out(offsets: np.ndarray) -> Cuts:
+    ends = np.asarray(offsets[1:])
+    lengths = np.diff(offsets)
+    return Cuts(
+        train_end=ends - np.clip(lengths - 1, 0, 2),
+        valid=np.where(lengths >= 3, ends - 2, -1),
+        test=np.where(lengths >= 2, ends - 1, -1),
+        n_short=int((lengths < 3).sum()),
+        short_reason="have fewer than 3 interactions: with 2 there is no valid target, with 1 no test target either",
+        hint="(a user needs 3 interactions for valid and 2 for test)",
+    )
+
+
+def _gts_last(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig) -> Cuts:
+    first_cut, second_cut = _cut_times(times, config)
+    starts, ends = np.asarray(offsets[:-1]), np.asarray(offsets[1:])
+    train_end = starts + _count_up_to(first_cut, times, offsets)
+    valid_end = starts + _count_up_to(second_cut, times, offsets)
+    has_valid, has_test = valid_end > train_end, ends > valid_end
+    cold = (has_valid & (valid_end - 1 == starts)) | (has_test & (ends - 1 == starts))
+    if not (train_end > starts).any():
+        raise UserError("data.split=gts_last: no interaction is left for the train part")
+    return Cuts(
+        train_end=train_end,
+        valid=np.where(has_valid & (valid_end - 1 > starts), valid_end - 1, -1),
+        test=np.where(has_test & (ends - 1 > starts), ends - 1, -1),
+        n_short=int(cold.sum()),
+        short_reason="have a valid or test target that is their first interaction; such targets are left out",
+        hint=f"(the cuts are at times {first_cut:.15g} and {second_cut:.15g})",
+    )
+
+
+def _cut_times(times: np.ndarray | None, config: DataConfig) -> tuple[float, float]:
+    if times is None:
+        raise UserError("data.split=gts_last needs times: name their column in data.time_field, or use leave_one_out")
+    left_out = config.valid_share + config.test_share
+    if min(config.valid_share, config.test_share) <= 0 or left_out >= 1:
+        raise UserError(
+            "data.valid_share and data.test_share must be above 0 and together below 1, "
+            f"got {config.valid_share} and {config.test_share}"
+        )
+    first, second = np.quantile(times, [1 - left_out, 1 - config.test_share])
+    return float(first), float(second)
+
+
+def _count_up_to(time: float, times: np.ndarray | None, offsets: np.ndarray) -> np.ndarray:
+    """How many interactions of each user are not later than `time`, [U]."""
+    counts = np.concatenate([[0], np.cumsum(np.asarray(times) <= time)])
+    return counts[offsets[1:]] - counts[offsets[:-1]]

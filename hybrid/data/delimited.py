@@ -1,0 +1,129 @@
+"""Tables in text files: RecBole atomic files and csv.
+
+Reading is vectorised and strict; only when something is wrong is the file read again, slowly, to name the line.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hybrid.data.raw import Kind, RawTable, bad_row
+from hybrid.errors import UserError
+
+NUMBER = re.compile(r"\s*-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+NOT_UTF8 = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How fields are kept apart; no quote: quotes are ordinary characters."""
+
+    delimiter: str
+    quote: str | None
+
+
+ATOMIC = Dialect("\t", None)
+CSV = Dialect(",", '"')
+
+
+class DelimitedTable(RawTable):
+    """A text file whose first line names the columns."""
+
+    def __init__(self, path: Path, columns: Mapping[str, str], dialect: Dialect) -> None:
+        super().__init__(path, columns)
+        self.dialect = dialect
+
+    def read(self, kinds: Mapping[str, Kind]) -> Any:
+        """See `RawTable.read`."""
+        import pyarrow as pa
+
+        try:
+            table = self._read_fast(kinds)
+        except pa.ArrowInvalid as error:
+            self._explain(kinds)
+            raise UserError(f"{self.path}: {error}") from None
+        if table.num_rows == 0:
+            raise UserError(f"{self.path} has a header but no rows")
+        if any(bad_row(table[name], kind) is not None for name, kind in kinds.items()):
+            self._explain(kinds)
+            raise UserError(f"{self.path}: an empty id, or a number that is not finite")
+        return table
+
+    def where(self, row: int) -> str:
+        """See `RawTable.where`."""
+        line, _ = next(islice(records(self.path, self.dialect), row + 1, None))
+        return f"{self.path}, line {line}"
+
+    def _read_fast(self, kinds: Mapping[str, Kind]) -> Any:
+        import pyarrow as pa
+        from pyarrow import csv as pa_csv
+
+        types = {"id": pa.dictionary(pa.int32(), pa.string()), "number": pa.float64(), "text": pa.string()}
+        quote = self.dialect.quote
+        return pa_csv.read_csv(
+            self.path,
+            pa_csv.ReadOptions(column_names=list(self.columns), skip_rows=1),
+            pa_csv.ParseOptions(
+                delimiter=self.dialect.delimiter, quote_char=quote or False, newlines_in_values=quote is not None
+            ),
+            pa_csv.ConvertOptions(
+                include_columns=list(kinds),
+                column_types={name: types[kind] for name, kind in kinds.items()},
+                null_values=[""],
+            ),
+        )
+
+    def _explain(self, kinds: Mapping[str, Kind]) -> None:
+        names = list(self.columns)
+        watched = [(names.index(name), name, kind) for name, kind in kinds.items()]
+        for line, fields in islice(records(self.path, self.dialect), 1, None):
+            problem = _row_problem(fields, len(names), watched)
+            if problem:
+                raise UserError(f"{self.path}, line {line}: {problem}")
+
+
+def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each row that is not blank, the header first."""
+    csv.field_size_limit(2**31 - 1)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        if dialect.quote is None:
+            reader = csv.reader(file, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
+        else:
+            reader = csv.reader(file, delimiter=dialect.delimiter, quotechar=dialect.quote)
+        yield from ((reader.line_num, fields) for fields in reader if fields)
+
+
+def read_header(path: Path, dialect: Dialect) -> list[str]:
+    """Fields of the first line. Raises UserError if the file is empty or a field is empty or named twice."""
+    if not path.is_file():
+        raise UserError(f"no file {path}")
+    line, fields = next(records(path, dialect), (0, []))
+    if not any(field.strip() for field in fields):
+        raise UserError(f"{path} is empty")
+    if line != 1:
+        raise UserError(f"{path}, line 1: blank, but the header must stand here")
+    if NOT_UTF8.search("".join(fields)):
+        raise UserError(f"{path}, line 1: not UTF-8 text")
+    return fields
+
+
+def _row_problem(fields: list[str], width: int, watched: list[tuple[int, str, Kind]]) -> str | None:
+    if len(fields) != width:
+        return f"{len(fields)} fields, but the header names {width}"
+    if NOT_UTF8.search("".join(fields)):
+        return "not UTF-8 text"
+    problems = (_value_problem(fields[index], name, kind) for index, name, kind in watched)
+    return next((problem for problem in problems if problem), None)
+
+
+def _value_problem(value: str, name: str, kind: Kind) -> str | None:
+    if kind == "id" and not value.strip():
+        return f"empty {name}"
+    if kind == "number" and not (NUMBER.fullmatch(value) and math.isfinite(float(value))):
+        return f"{name} is {value!r}, not a finite number"
+    return None

@@ -1,0 +1,48 @@
+"""What a prepared dataset looks like, for printing."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from hybrid.data.dataset import Dataset
+
+
+def statistics(dataset: Dataset) -> dict[str, str]:
+    """Label -> value, in the order in which they are printed. Items are counted without padding."""
+    lengths = np.diff(dataset.offsets)
+    n_items = dataset.n_items - 1
+    n_with_text = sum(bool(text) for text in dataset.item_text)
+    return {
+        "dataset": dataset.name,
+        "users": f"{dataset.n_users:,}",
+        "items": f"{n_items:,}",
+        "interactions": f"{dataset.n_interactions:,}",
+        "density": f"{dataset.n_interactions / (dataset.n_users * n_items):.4%}",
+        "interactions per user": (
+            f"mean {lengths.mean():.2f}, median {np.median(lengths):g}, min {lengths.min()}, max {lengths.max()}"
+        ),
+        "items with text": f"{n_with_text:,} ({n_with_text / n_items:.1%})",
+        "ratings": _number_range(dataset.ratings),
+        "times": _time_range(dataset.times),
+        "fingerprint": dataset.fingerprint,
+        "folder": str(dataset.path),
+    }
+
+
+def statistics_table(dataset: Dataset) -> str:
+    """`statistics` as aligned lines."""
+    rows = statistics(dataset)
+    width = max(map(len, rows))
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows.items())
+
+
+def _number_range(values: np.ndarray | None) -> str:
+    return "none" if values is None else f"{values.min():.15g} to {values.max():.15g}"
+
+
+def _time_range(times: np.ndarray | None) -> str:
+    """Days where the numbers look like seconds since 1970 (after 1980), plain numbers otherwise."""
+    if times is None or not 3e8 < times.min() <= times.max() < 1e10:
+        return _number_range(times)
+    first, last = (datetime.fromtimestamp(float(time), UTC).date() for time in (times.min(), times.max()))
+    return f"{first} to {last}"

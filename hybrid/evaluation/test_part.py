@@ -1,0 +1,24 @@
+"""The one door to the test part. Nothing that trains may import this module."""
+
+import numpy as np
+
+from hybrid.config.schema import DataConfig
+from hybrid.data.cuts import cut_positions
+from hybrid.data.dataset import Dataset
+from hybrid.data.split import Histories, Targets
+from hybrid.errors import UserError
+
+
+def open_test(dataset: Dataset, config: DataConfig) -> Targets:
+    """The test targets, M of them, each with all that its user did before it.
+
+    Raises UserError where the split needs times the data has not, or leaves no test target.
+    """
+    cuts = cut_positions(dataset.offsets, dataset.times, config)
+    users = np.flatnonzero(cuts.test >= 0)
+    if not len(users):
+        raise UserError(f"data.split={config.split}: no user has an interaction for the test part {cuts.hint}")
+    positions = cuts.test[users]
+    items = np.asarray(dataset.items)
+    histories = Histories(items, np.asarray(dataset.offsets)[users], positions)
+    return Targets(users, items[positions].astype(np.int64), histories)
