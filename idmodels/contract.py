@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from idmodels.errors import IDModelError
 from idmodels.settings import IDSettings
 
 
@@ -42,6 +43,12 @@ class IDModel(nn.Module, ABC):
         for features in self._item_features:
             table = table + features()
         return table
+
+    def check_length(self, items: Tensor) -> None:
+        """Raise IDModelError where the histories ``items`` [B, L] are longer than ``settings.max_length``."""
+        length, longest = items.shape[1], self.settings.max_length
+        if length > longest:
+            raise IDModelError(f"histories of {length} items, but this model reads at most {longest} (max_length)")
 
     @abstractmethod
     def encode(self, items: Tensor, table: Tensor | None = None) -> Tensor:

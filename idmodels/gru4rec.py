@@ -1,0 +1,34 @@
+"""GRU4Rec: a GRU over the history (Tan et al., DLRS 2016), with RecBole 1.2.1's weights and arithmetic.
+
+Every parameter has RecBole's name, so state dicts interchange. ``settings.inner_width`` is the width of the recurrent
+state, ``settings.layers`` the number of recurrent layers.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from idmodels.contract import IDModel
+from idmodels.dropout import dropout
+from idmodels.settings import IDSettings
+
+
+class GRU4Rec(IDModel):
+    """Embedding dropout, GRU without biases, one linear layer back to the item width D."""
+
+    def __init__(self, n_items: int, settings: IDSettings) -> None:
+        super().__init__(n_items, settings)
+        self.item_embedding = nn.Embedding(n_items, settings.width, padding_idx=0)
+        self.gru_layers = nn.GRU(settings.width, settings.inner_width, settings.layers, bias=False, batch_first=True)
+        self.dense = nn.Linear(settings.inner_width, settings.width)
+        nn.init.xavier_normal_(self.item_embedding.weight)
+        # As in RecBole, only the first recurrent layer departs from torch's own initialisation.
+        for name in ("weight_hh_l0", "weight_ih_l0"):
+            nn.init.xavier_uniform_(self.gru_layers.get_parameter(name))
+
+    def encode(self, items: Tensor, table: Tensor | None = None) -> Tensor:
+        """States after each item, [B, L] -> [B, L, D]; raises IDModelError where L exceeds ``settings.max_length``."""
+        self.check_length(items)
+        table = self.item_table() if table is None else table
+        embedded = F.embedding(items, table, padding_idx=0)  # [B, L, D]
+        hidden, _ = self.gru_layers(dropout(embedded, self.settings.dropout, self.training))
+        return self.dense(hidden)

@@ -1,0 +1,65 @@
+"""Losses of the ID models over M scored positions.
+
+Letters: M scored positions, N items (row 0 is padding), D id width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_CHUNK_LOGITS = {"cpu": 1 << 19}  # logits alive at once; on a CPU they should stay in the cache
+_CHUNK_LOGITS_ELSEWHERE = 1 << 26
+_MIN_ROWS = 16
+
+
+def full_softmax(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the targets among all N rows of the table, a scalar.
+
+    states [M, D], table [N, D], targets [M]. Row 0 (padding) is among the N, as in RecBole. The logits [M, N] are
+    never there at once: chunk by chunk they become the loss and its gradient in one pass, which is faster on a CPU
+    than ``torch.nn.functional.linear_cross_entropy`` and needs as little memory. No second derivative.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        loss: Tensor = _FullSoftmax.apply(states.float(), table.float(), targets)
+    return loss
+
+
+class _FullSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        if not any(ctx.needs_input_grad):
+            return sum_cross_entropy(states, table, targets) / len(targets)
+        grad_states, grad_table = torch.empty_like(states), torch.zeros_like(table)
+        total = states.new_zeros(())
+        for rows in _chunks(states, table):
+            chunk, picked = states[rows], targets[rows].unsqueeze(1)
+            log_p = torch.log_softmax(chunk @ table.T, dim=1)  # [m, N]
+            total -= log_p.gather(1, picked).sum()
+            grad = log_p.exp_().scatter_add_(1, picked, log_p.new_full(picked.shape, -1.0))  # softmax - one-hot
+            torch.mm(grad, table, out=grad_states[rows])
+            grad_table.addmm_(grad.T, chunk)
+        ctx.save_for_backward(grad_states, grad_table)
+        return total / len(targets)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_states, grad_table = ctx.saved_tensors
+        scale = grad / len(grad_states)
+        return grad_states * scale, grad_table * scale, None
+
+
+def sum_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """Sum over the M positions of the cross-entropy among all N rows, without gradient; memory is bounded."""
+    total = states.new_zeros(())
+    for rows in _chunks(states, table):
+        total += torch.nn.functional.cross_entropy(states[rows] @ table.T, targets[rows], reduction="sum")
+    return total
+
+
+def _chunks(states: Tensor, table: Tensor) -> list[slice]:
+    budget = _CHUNK_LOGITS.get(states.device.type, _CHUNK_LOGITS_ELSEWHERE)
+    size = max(_MIN_ROWS, budget // len(table))
+    return [slice(first, first + size) for first in range(0, len(states), size)]

@@ -1,0 +1,65 @@
+"""The loss of one batch, and a plain training loop for an ID model alone.
+
+Letters: B batch, L history length, M scored positions, N items (row 0 is padding), D id width.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from idmodels.batches import IDBatch, IDBatches
+from idmodels.contract import IDModel
+from idmodels.losses import full_softmax
+
+
+def scored_positions(batch: IDBatch) -> Tensor:
+    """Positions with a target, [B, L] bool with M of them True; ``batch.targets[mask]`` and the like are [M]."""
+    return batch.targets != 0
+
+
+def batch_states(model: IDModel, batch: IDBatch, table: Tensor | None = None) -> Tensor:
+    """States at the scored positions, [M, D], in the order of ``scored_positions``."""
+    return model.encode(batch.items, table)[scored_positions(batch)]
+
+
+def sequence_loss(model: IDModel, batch: IDBatch, table: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Full-softmax loss at every scored position: (scalar mean, states [M, D], mask [B, L]).
+
+    ``table`` [N, D] is ``model.item_table()`` where the caller has it already; histories are read and targets are
+    scored with it.
+    """
+    table = model.item_table() if table is None else table
+    mask = scored_positions(batch)
+    states = model.encode(batch.items, table)[mask]
+    return full_softmax(states, table, batch.targets[mask]), states, mask
+
+
+def create_optimizer(model: IDModel, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
+    """AdamW in its fused form, which updates all parameters in one call; with no decay it is RecBole's Adam."""
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def train_epoch(
+    model: IDModel, batches: Iterable[IDBatch], optimizer: torch.optim.Optimizer, clip_norm: float = 0.0
+) -> float:
+    """One step per batch; mean loss over the targets. ``clip_norm`` bounds the gradient's norm, 0: unbounded."""
+    model.train()
+    total, targets = 0.0, 0
+    for batch in batches:
+        optimizer.zero_grad(set_to_none=True)
+        loss, states, _ = sequence_loss(model, batch)
+        loss.backward()
+        if clip_norm > 0:
+            clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        total += loss.item() * len(states)
+        targets += len(states)
+    return total / max(targets, 1)
+
+
+def fit(model: IDModel, batches: IDBatches, epochs: int, learning_rate: float = 1e-3) -> list[float]:
+    """Train for so many epochs with a fresh optimiser; mean loss of each."""
+    optimizer = create_optimizer(model, learning_rate)
+    return [train_epoch(model, batches.epoch(epoch), optimizer) for epoch in range(epochs)]
