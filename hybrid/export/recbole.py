@@ -1,0 +1,93 @@
+"""RecBole's form: a checkpoint with RecBole's keys that loads into RecBole's own class and scores the same.
+
+The checkpoint holds tensors and plain values only (RecBole's own pickles its Config object), so that
+``torch.load(weights_only=True)``, and with it RecBole's trainer on a current torch, can read it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from hybrid.errors import UserError
+from idmodels.contract import IDModel
+from idmodels.errors import IDModelError
+from idmodels.folders import complete_folder
+from idmodels.recbole_compat import from_recbole, recbole_class_name, recbole_model, to_recbole
+from idmodels.saved import folded_state, load_id_model
+
+CHECKPOINT, CONFIG, ITEM_IDS, README = "model.pth", "recbole.yaml", "item_ids.json", "README.md"
+FILES = (CHECKPOINT, CONFIG, ITEM_IDS, README)
+
+_README = """# {name} for RecBole 1.2.1
+
+`model.pth` is a RecBole checkpoint, `recbole.yaml` the config of its sizes, `item_ids.json` the raw item id of every
+row of the item table (row 0 is padding). RecBole numbers items in its own order, so for a dataset of RecBole's put the
+table into that order before loading:
+
+    row_of = {{raw: row for row, raw in enumerate(json.load(open("item_ids.json")))}}
+    checkpoint = torch.load("model.pth", weights_only=True)
+    state = checkpoint["state_dict"]
+    order = [row_of[raw] for raw in dataset.field2id_token["item_id"]]
+    state["item_embedding.weight"] = state["item_embedding.weight"][order]
+    model.load_state_dict(state)  # model = {name}(config, dataset)
+
+Every item of that dataset must be in `item_ids.json`.
+"""
+
+
+def export_id_model(source_dir: Path, out: Path) -> None:
+    """Write the saved ID model of ``source_dir`` to the folder ``out`` in RecBole's form; RecBole isn't needed.
+
+    Raises UserError where the source is no saved ID model, RecBole has no such model, or ``out`` can't be written or
+    holds other files.
+    """
+    try:
+        model, item_ids = load_id_model(source_dir)
+        name = recbole_class_name(model.settings)
+        config = {"model": name, **to_recbole(model.settings)}
+        with complete_folder(Path(out), FILES) as folder:
+            torch.save(_checkpoint(model, config), folder / CHECKPOINT)
+            (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+            (folder / ITEM_IDS).write_text(json.dumps(item_ids, indent=1, ensure_ascii=False), encoding="utf-8")
+            (folder / README).write_text(_README.format(name=name), encoding="utf-8")
+    except IDModelError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{out}: not written: {error}") from None
+
+
+def load_into_recbole(directory: Path) -> nn.Module:
+    """RecBole's own model with the exported weights, rows in the exported order, in evaluation mode.
+
+    Raises UserError where the folder is no such export or RecBole is not installed.
+    """
+    path = Path(directory, CHECKPOINT)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state = checkpoint["state_dict"]
+        model = recbole_model(len(state["item_embedding.weight"]), from_recbole(checkpoint["config"]))
+        model.load_state_dict(state)
+    except FileNotFoundError:
+        raise UserError(f"{directory}: no {CHECKPOINT}; not an ID model exported for RecBole") from None
+    except IDModelError as error:
+        raise UserError(str(error)) from None
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a checkpoint of an exported ID model: {error}") from None
+    return model.eval()
+
+
+def _checkpoint(model: IDModel, config: dict[str, Any]) -> dict[str, Any]:
+    """All keys that RecBole's trainer reads when it loads or resumes."""
+    return {
+        "config": config,
+        "epoch": 0,
+        "cur_step": 0,
+        "best_valid_score": float("-inf"),
+        "state_dict": folded_state(model),
+        "other_parameter": {},
+        "optimizer": torch.optim.Adam(model.parameters()).state_dict(),
+    }
