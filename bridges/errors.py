@@ -1,5 +1,17 @@
 """The error that this package raises for input it can't use."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class BridgeError(ValueError):
     """A bridge was given something that doesn't fit; the message says what and what is accepted."""
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'mformer'?``, or the accepted names when none is near."""
+    names = sorted(accepted)
+    close = get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; accepted: {', '.join(names) or 'none'}"

@@ -59,7 +59,8 @@ class ScoredBatch:
 class Bridge(nn.Module):
     """A module through which knowledge crosses. Every hook does nothing unless overridden.
 
-    Its parameters are trained by the receiving side's optimiser: the LLM's for ``id2llm``, the ID model's for ``llm2id``.
+    Its parameters are trained by the receiving side's optimiser: the LLM's for ``id2llm``, the ID model's for
+    ``llm2id``.
     """
 
     name: ClassVar[str]
