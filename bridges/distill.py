@@ -1,0 +1,125 @@
+"""Mutual distillation: each side learns from the other's ranking, which it sees as constant.
+
+Deep mutual learning (arXiv 1706.00384) in BDLM's alternating form: ``KL(teacher || student) T^2`` over a candidate
+list, at the positions for which the other side has written a user state. A position may be weighted by the teacher's
+confidence or by the agreement of both sides' top lists.
+"""
+
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from bridges.agreement import overlap_shares
+from bridges.candidates import Candidates, draw_candidates
+from bridges.errors import BridgeError, nearest
+from bridges.protocols import Bridge, Direction, Place, ScoredBatch, Side
+from bridges.running import RunningMeans
+from bridges.sharing import ExchangeStore
+
+Weighting = Literal["none", "confidence", "agreement"]
+
+TOP_K = 10
+"""Length of the top lists whose overlap is the agreement."""
+MEASURED_POSITIONS = 64
+"""Positions of a batch on which the agreement is measured where no weight needs it for all."""
+
+
+class MutualDistillation(Bridge):
+    """Has no parameters; ``id_weight`` and ``llm_weight`` are the weights of its loss on either learner.
+
+    Raises BridgeError where both sides' catalogues differ in size.
+    """
+
+    name: ClassVar[str] = "distill"
+    direction: ClassVar[Direction] = "both"
+    place: ClassVar[Place] = "targets"
+
+    def __init__(
+        self,
+        store: ExchangeStore,
+        id_weight: float,
+        llm_weight: float,
+        temperature: float,
+        candidates: int,
+        weighting: Weighting,
+    ) -> None:
+        super().__init__()
+        if weighting not in get_args(Weighting):
+            raise BridgeError(f"distill: unknown weighting {weighting!r}{nearest(weighting, get_args(Weighting))}")
+        if temperature <= 0 or candidates < 1:
+            raise BridgeError(f"distill: temperature {temperature} and candidates {candidates} must be positive")
+        self._store = store
+        self._items: dict[Side, Tensor] = {}
+        self.learner_weight: dict[Side, float] = {"id": id_weight, "llm": llm_weight}
+        self.temperature = temperature
+        self.candidates = candidates
+        self.weighting = weighting
+        self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
+
+    def refresh(self) -> None:
+        """Forget the item matrices that were read before."""
+        self._items.clear()
+
+    def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
+        """Mean over the positions the teacher has a state for; None where there is none, or the weight is zero."""
+        teacher: Side = "llm" if learner == "id" else "id"
+        if not self.learner_weight[learner] or not self._store.has(teacher, "item"):
+            return None
+        known = self._store.written(teacher, "user", batch.rows)  # [M]
+        if not known.any():
+            return None
+        student = ScoredBatch(batch.states[known], batch.item_matrix, batch.targets[known], batch.rows[known])
+        states = self._store.read(teacher, "user", student.rows).to(batch.states.device)
+        losses = self._weighted_kl(learner, student, states, self._item_matrix(teacher, batch.item_matrix))
+        return self.learner_weight[learner] * losses.mean()
+
+    def metrics(self) -> dict[str, float]:
+        """Mean KL of each learner (at T, before T^2 and weights), mean weight, mean overlap of both top 10."""
+        return self._means.take()
+
+    def _weighted_kl(self, learner: Side, student: ScoredBatch, states: Tensor, items: Tensor) -> Tensor:
+        lists = draw_candidates(states, items, student.targets, self.candidates)
+        teacher_logits = lists.logits(states, items)  # [M, C]
+        student_logits = lists.logits(student.states, student.item_matrix)
+        divergence = kl_divergence(teacher_logits, student_logits, self.temperature)  # [M]
+        weights = self._weights(student, states, items, lists, teacher_logits)
+        self._means.add(f"kl_{learner}", divergence)
+        self._means.add("weight_mean", weights)
+        return weights * divergence * self.temperature**2
+
+    @torch.no_grad()
+    def _weights(
+        self, student: ScoredBatch, states: Tensor, items: Tensor, lists: Candidates, teacher_logits: Tensor
+    ) -> Tensor:
+        measured = len(states) if self.weighting == "agreement" else MEASURED_POSITIONS
+        shares = overlap_shares(student.states[:measured], student.item_matrix, states[:measured], items, TOP_K)
+        self._means.add("agreement", shares)
+        if self.weighting == "agreement":
+            return shares
+        return (
+            confidence(teacher_logits, lists.sizes())
+            if self.weighting == "confidence"
+            else states.new_ones(len(states))
+        )
+
+    def _item_matrix(self, teacher: Side, student_items: Tensor) -> Tensor:
+        if teacher not in self._items:
+            self._items[teacher] = self._store.read(teacher, "item").to(student_items.device)
+        items = self._items[teacher]
+        if len(items) != len(student_items):
+            raise BridgeError(f"distill: {teacher}/item has {len(items)} rows, the learner {len(student_items)}")
+        return items
+
+
+def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+    """``KL(teacher || student)`` of the softmax at ``temperature``, per row of [M, C]: [M]; the teacher is constant."""
+    teacher = (teacher_logits.detach() / temperature).log_softmax(dim=-1)
+    student = (student_logits / temperature).log_softmax(dim=-1)
+    return (teacher.exp() * (teacher - student)).sum(dim=-1)
+
+
+def confidence(logits: Tensor, sizes: Tensor) -> Tensor:
+    """``1 - entropy / log C`` of the softmax of each row of [M, C], C = ``sizes`` [M]: 0 uniform, 1 certain."""
+    entropy = torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
+    return (1 - entropy / sizes.clamp_min(2).log()).clamp(0, 1)

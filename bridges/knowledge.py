@@ -1,0 +1,108 @@
+"""Knowledge features: what the LLM knows of an item enters the ID item table, ``e_i = b_i + W z_i``.
+
+z_i is the whitened LLM vector of item i's text. At export W z is added into the table, so the improved ID model costs
+what the plain one costs.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bridges.errors import BridgeError, nearest
+from bridges.protocols import Bridge, Direction, Place
+from bridges.sharing import ExchangeStore
+from bridges.whitening import Whitening, component_count
+
+Projection = Literal["linear", "mlp"]
+
+FEATURE_STD = 0.02
+"""Spread of the features at first, that of a freshly made item table."""
+GELU_VARIANCE = 0.425
+"""Mean square of gelu(x) for x standard normal."""
+
+
+class KnowledgeFeatures(Bridge):
+    """Adds W z [N, D] to the item table once the LLM's item vectors are in the store.
+
+    The whitening basis is fitted at the first refresh and kept: re-encoded vectors are mapped by the same basis, so W
+    keeps its meaning while the LLM moves. Basis and z are buffers of a size that is known beforehand, C =
+    ``min(components, N - 2, H)``, so that a checkpoint holds everything. Raises BridgeError for vectors of another
+    width or fewer than two items.
+    """
+
+    name: ClassVar[str] = "knowledge"
+    direction: ClassVar[Direction] = "llm2id"
+    place: ClassVar[Place] = "features"
+
+    def __init__(
+        self,
+        store: ExchangeStore,
+        n_items: int,
+        id_width: int,
+        llm_width: int,
+        components: int,
+        projection: Projection,
+    ) -> None:
+        super().__init__()
+        count = component_count(n_items, llm_width, components)
+        self._store = store
+        self._fitted = False
+        self.projection = _projection(projection, count, id_width)
+        self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("mean", torch.zeros(llm_width))
+        self.register_buffer("basis", torch.zeros(llm_width, count))
+        self.register_buffer("z", torch.zeros(n_items, count))
+        self.fitted: Tensor
+        self.mean: Tensor
+        self.basis: Tensor
+        self.z: Tensor
+        self.register_load_state_dict_post_hook(_read_fitted)
+
+    def item_features(self) -> Tensor | None:
+        """W z [N, D], row 0 exactly zero; None until the store has had text vectors."""
+        return self.projection(self.z) if self._fitted else None
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Whiten the store's text vectors again; the first time, fit the basis."""
+        if not self._store.has("llm", "text"):
+            return
+        vectors = self._store.read("llm", "text").to(self.z.device)
+        if vectors.shape != (len(self.z), len(self.mean)):
+            raise BridgeError(f"knowledge: llm/text is {list(vectors.shape)}, expected {[len(self.z), len(self.mean)]}")
+        if not self._fitted:
+            self._keep(Whitening.fit(vectors, self.z.shape[1]))
+        self.z.copy_(Whitening(self.mean, self.basis).apply(vectors))
+
+    def _keep(self, whitening: Whitening) -> None:
+        self.mean.copy_(whitening.mean)
+        self.basis.copy_(whitening.basis)
+        self.fitted.fill_(True)
+        self._fitted = True
+
+
+def _read_fitted(module: nn.Module, _: object) -> None:
+    # The buffer is what is saved; the plain flag spares a device synchronisation per step.
+    assert isinstance(module, KnowledgeFeatures)
+    module._fitted = bool(module.fitted)
+
+
+def _projection(kind: Projection, components: int, id_width: int) -> nn.Module:
+    """No biases: the zero vector of the padding row stays exactly zero."""
+    if kind == "linear":
+        return _linear(components, id_width, FEATURE_STD / math.sqrt(components))
+    if kind == "mlp":
+        hidden = 2 * id_width
+        outer_std = FEATURE_STD / math.sqrt(GELU_VARIANCE * hidden)
+        return nn.Sequential(
+            _linear(components, hidden, 1 / math.sqrt(components)), nn.GELU(), _linear(hidden, id_width, outer_std)
+        )
+    raise BridgeError(f"knowledge: unknown projection {kind!r}{nearest(kind, ('linear', 'mlp'))}")
+
+
+def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs, bias=False)
+    nn.init.normal_(linear.weight, std=std)
+    return linear

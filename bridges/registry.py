@@ -1,0 +1,55 @@
+"""All bridges by name. A new one is a file, a line here and a place in the contract test."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from bridges.distill import MutualDistillation
+from bridges.errors import BridgeError, nearest
+from bridges.knowledge import KnowledgeFeatures
+from bridges.mformer import MFormer
+from bridges.protocols import Bridge
+from bridges.sharing import ExchangeStore
+from bridges.store_tokens import StoreTokens
+
+BRIDGES: dict[str, type[Bridge]] = {
+    bridge.name: bridge for bridge in (StoreTokens, MFormer, KnowledgeFeatures, MutualDistillation)
+}
+
+
+def create_bridges(
+    settings: Mapping[str, Mapping[str, Any]],
+    store: ExchangeStore,
+    id_width: int,
+    llm_width: int,
+    embedding_norm: float,
+    n_items: int,
+) -> dict[str, Bridge]:
+    """The bridges named in ``settings``, in the registry's order whatever the order there.
+
+    ``settings[name]`` holds the bridge's own arguments; what all bridges may share is handed over by name where a
+    constructor asks for it. Raises BridgeError for an unknown bridge or setting, naming the nearest, or a missing one.
+    """
+    for name in settings:
+        if name not in BRIDGES:
+            raise BridgeError(f"unknown bridge {name!r}{nearest(name, BRIDGES)}")
+    shared = {
+        "store": store,
+        "id_width": id_width,
+        "llm_width": llm_width,
+        "embedding_norm": embedding_norm,
+        "n_items": n_items,
+    }
+    return {name: _create(name, settings[name], shared) for name in BRIDGES if name in settings}
+
+
+def _create(name: str, settings: Mapping[str, Any], shared: Mapping[str, Any]) -> Bridge:
+    asked = inspect.signature(BRIDGES[name]).parameters
+    own = [argument for argument in asked if argument not in shared]
+    for setting in settings:
+        if setting not in own:
+            raise BridgeError(f"bridge {name!r} has no setting {setting!r}{nearest(setting, own)}")
+    missing = [argument for argument in own if argument not in settings]
+    if missing:
+        raise BridgeError(f"bridge {name!r} misses the setting {missing[0]!r}")
+    return BRIDGES[name](**{argument: shared[argument] for argument in asked if argument in shared}, **settings)

@@ -1,0 +1,67 @@
+"""Store tokens: the LLM reads the ID model's user and item states beside the titles.
+
+BDLM's ``<uid>`` and ``<iid>`` (arXiv 2311.03778): ``x_uid = P_u(E_U[row])``, ``x_iid = P_i(E_I[item])``, with the
+exchange store as E and a two-layer projector P per table.
+"""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bridges.errors import BridgeError
+from bridges.protocols import Bridge, Direction, Place, PromptContext, SlotFill, SlotKind
+from bridges.sharing import ExchangeStore, Kind
+from bridges.soft_tokens import learned_tokens, projector
+
+
+class StoreTokens(Bridge):
+    """Fills the user slot and one slot beside each title from the store; learned vectors where it has nothing.
+
+    Rows are layer-normalised first, so that the projector sees the same scale whichever ID model wrote them. Raises
+    BridgeError where the store's ID tables are not ``id_width`` wide.
+    """
+
+    name: ClassVar[str] = "store"
+    direction: ClassVar[Direction] = "id2llm"
+    place: ClassVar[Place] = "prompt"
+
+    def __init__(self, store: ExchangeStore, id_width: int, llm_width: int, embedding_norm: float) -> None:
+        super().__init__()
+        self._store = store
+        self.id_width = id_width
+        self.user_projector = projector(id_width, llm_width, embedding_norm)
+        self.item_projector = projector(id_width, llm_width, embedding_norm)
+        self.unknown_user = learned_tokens(1, llm_width, embedding_norm)
+        self.unknown_item = learned_tokens(1, llm_width, embedding_norm)
+
+    def slots(self) -> dict[SlotKind, int]:
+        """One user token, one token beside each title."""
+        return {"user": 1, "item": 1}
+
+    def fill_slots(self, context: PromptContext) -> SlotFill:
+        """``user`` [B, H] and ``item`` [S, H]."""
+        users, known_users = self._normalised("user", context.user_rows)
+        items, known_items = self._normalised("item", context.item_ids.masked_fill(context.item_ids == 0, -1))
+        return SlotFill(
+            {
+                "user": _where(known_users, self.user_projector(users), self.unknown_user),
+                "item": _where(known_items, self.item_projector(items), self.unknown_item),
+            }
+        )
+
+    def _normalised(self, kind: Kind, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer-normalised rows [R, D], zero where the store has nothing, and whether it has something [R]."""
+        known = self._store.written("id", kind, index)
+        values = torch.zeros(len(index), self.id_width, device=index.device)
+        if known.any():
+            read = self._store.read("id", kind, index[known])
+            if read.shape[1] != self.id_width:
+                raise BridgeError(f"store tokens: id/{kind} is {read.shape[1]} wide, expected {self.id_width}")
+            values[known] = F.layer_norm(read, read.shape[-1:])
+        return values, known
+
+
+def _where(known: Tensor, tokens: Tensor, unknown: Tensor) -> Tensor:
+    return torch.where(known.unsqueeze(-1), tokens, unknown.to(tokens.dtype))
