@@ -59,7 +59,12 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["hybrid", "hybrid.*", "idmodels", "idmodels.*", "bridges", "bridges.*"]),
-    package_data={"hybrid.config": ["presets/*.yaml"], "hybrid": ["py.typed"], "idmodels": ["py.typed"], "bridges": ["py.typed"]},
+    package_data={
+        "hybrid.config": ["presets/*.yaml"],
+        "hybrid": ["py.typed"],
+        "idmodels": ["py.typed"],
+        "bridges": ["py.typed"],
+    },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["hybridrec=hybrid.cli:main"]},

@@ -261,7 +261,7 @@ class TrainConfig:
 class EvaluationConfig:
     """How rankings are measured."""
 
-    metric: str = "ndcg@10"
+    metric: Annotated[str, Field(pattern=r"^(hr|ndcg|mrr)@(5|10|20)$")] = "ndcg@10"
     """Validation metric that picks the best model of each side."""
     mask_history: bool = True
     """Leave out the items the user already has (RecBole's sequential evaluation does not)."""

@@ -1,0 +1,7 @@
+"""``python -m hybrid`` is ``hybridrec``."""
+
+import sys
+
+from hybrid.cli import main
+
+sys.exit(main())

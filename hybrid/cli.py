@@ -1,0 +1,167 @@
+"""The command line: ``hybridrec prepare | train | compare | evaluate | export``.
+
+Exit codes: 0 done, 2 something the user can put right (one line says what), 130 stopped by the user.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from hybrid import __version__
+from hybrid.config.describe import settings
+from hybrid.config.load import load_config, preset_names
+from hybrid.config.schema import Arm, Config
+from hybrid.errors import UserError, nearest
+from hybrid.logs import log_to_screen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    from bridges.errors import BridgeError
+    from idmodels.errors import IDModelError
+
+    options = build_parser().parse_args(arguments)
+    log_to_screen()
+    try:
+        options.run(options)
+    except (UserError, IDModelError, BridgeError) as error:
+        print(f"hybridrec: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hybridrec: stopped; a run goes on with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="hybridrec", description="Two recommenders that make each other better.")
+    parser.add_argument("--version", action="version", version=f"hybridrec {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _prepare_command(commands)
+    _train_command(commands)
+    _compare_command(commands)
+    _evaluate_command(commands)
+    _export_command(commands)
+    return parser
+
+
+def settings_help(prefix: str = "") -> str:
+    """Every setting whose key begins with ``prefix``: kind, default and meaning."""
+    lines = ["settings (KEY=VALUE, after a yaml file or without one):"]
+    for item in settings():
+        if item.key.startswith(prefix):
+            default = "" if item.default in ("", ()) else f", default {item.default}"
+            lines += [f"  {item.key}  ({item.kind}{default})", f"      {item.help}"]
+    return "\n".join(lines)
+
+
+def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str, epilog: str = "") -> argparse.ArgumentParser:  # fmt: skip # noqa: E501
+    raw = argparse.RawDescriptionHelpFormatter
+    return commands.add_parser(name, help=about, description=about, epilog=epilog, formatter_class=raw)
+
+
+def _prepare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _add(commands, "prepare", "validate and compact a dataset, print its statistics", settings_help("data."))
+    command.add_argument("dataset", help="known name, folder of atomic files, or a .inter, .csv or .parquet file")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as data.user_core=5")
+    command.set_defaults(run=_prepare)
+
+
+def _train_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _add(commands, "train", "train the sides of one arm in turns", _run_help())
+    _config_arguments(command)
+    command.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    command.set_defaults(run=_train)
+
+
+def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _add(commands, "compare", "train several arms and print what each side gained", _run_help())
+    _config_arguments(command)
+    command.add_argument("--arms", default="id_only,llm_only,both", help=f"comma-separated: {', '.join(get_args(Arm))}")
+    command.set_defaults(run=_compare)
+
+
+def _evaluate_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _add(commands, "evaluate", "rank the full catalogue with the best models of a finished run")
+    command.add_argument("directory", type=Path, metavar="RUN", help="run directory")
+    command.add_argument("--split", choices=["valid", "test"], default="test", help="part of the data (default: test)")
+    command.set_defaults(run=_evaluate)
+
+
+def _export_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _add(commands, "export", "write a run's improved ID model in a form that runs alone")
+    command.add_argument("directory", type=Path, metavar="RUN", help="run directory")
+    command.add_argument(
+        "--format", choices=["safetensors", "recbole"], default="safetensors", help="form of the model"
+    )
+    command.add_argument("--out", type=Path, help="target directory (default: RUN/export/FORMAT)")
+    command.set_defaults(run=_export)
+
+
+def _run_help() -> str:
+    return f"presets (preset=NAME): {', '.join(preset_names())}\n\n{settings_help()}"
+
+
+def _config_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", nargs="?", help="yaml file; may be left out")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as train.schedule.rounds=3")
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """The config of `train` and `compare`; a first argument with ``=`` is an override, not a file."""
+    overrides = list(options.overrides)
+    path = options.config
+    if path is not None and "=" in path:
+        overrides, path = [path, *overrides], None
+    return load_config(path, overrides)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from hybrid.data.prepare import prepare, statistics
+
+    config = load_config(None, [*options.overrides, f"data.dataset={options.dataset}"])
+    print(statistics(prepare(config.data)))
+
+
+def _train(options: argparse.Namespace) -> None:
+    from hybrid.runs import train_run
+
+    run = train_run(_config(options), options.resume)
+    print(f"run directory: {run.path}\nTensorBoard:   tensorboard --logdir {run.path}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from hybrid.runs import compare_arms
+
+    arms = options.arms.split(",")
+    for arm in arms:
+        if arm not in get_args(Arm):
+            raise UserError(f"--arms: unknown arm {arm!r}{nearest(arm, get_args(Arm))}")
+    table, runs = compare_arms(_config(options), arms)
+    print(table)
+    print(f"\nrun directories: {', '.join(str(run.path) for run in runs)}")
+    print(f"TensorBoard:     tensorboard --logdir {runs[0].path.parent}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from hybrid.evaluation.evaluate import evaluate_run
+
+    results = evaluate_run(options.directory, options.split)
+    masked = "left out" if results["history_masked"] else "ranked too"
+    print(f"{options.split}: {results['users']} users, full catalogue, history items {masked}, ties against the target")
+    for side, found in results["sides"].items():
+        values = ", ".join(f"{name} {value:.4f}" for name, value in found["metrics"].items())
+        print(f"{side}: {values}; {found['parameters']:,} parameters, {found['cost_ms']:.2f} ms/user")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from hybrid.export.id_model import export_run
+
+    print(export_run(options.directory, options.format, options.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

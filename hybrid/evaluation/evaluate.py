@@ -1,0 +1,76 @@
+"""Evaluation of a finished run: its best ID model and its best LLM recommender, once, on a part of the data."""
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from hybrid.config.load import build_config, read_yaml
+from hybrid.config.schema import Config
+from hybrid.data.prepare import prepare
+from hybrid.data.split import Targets, split_training
+from hybrid.errors import UserError
+from hybrid.evaluation.rankers import IDRanker, LLMRanker, Ranker, rank_side
+from hybrid.evaluation.test_part import open_test
+from hybrid.exchange import SIDES
+from hybrid.system import System, build_system
+from hybrid.training.run_directory import RunDirectory, read_json, write_json
+from idmodels.saved import load_id_model
+
+Part = Literal["valid", "test"]
+
+
+def evaluate_run(path: Path, part: Part) -> dict[str, Any]:
+    """Metrics, parameters and cost of each side of a run, by side; kept in ``<part>.json`` and read from there again.
+
+    Raises:
+        UserError: not a run directory, an unfinished run, or a dataset that has changed since.
+    """
+    run = RunDirectory(path)
+    kept = path / f"{part}.json"
+    if kept.exists():
+        return dict(read_json(kept))
+    if not run.config.exists():
+        raise UserError(f"{path}: not a run directory (no config.yaml)")
+    if not run.finished.exists():
+        raise UserError(f"{path}: the run is not finished; go on with: hybridrec train {run.config} --resume")
+    config = build_config(read_yaml(run.config))
+    system, targets = _open(config, run, part)
+    results: dict[str, Any] = {
+        "part": part,
+        "users": len(targets.users),
+        "history_masked": config.evaluation.mask_history,
+        "sides": {side: _evaluate(system, side, run, targets) for side in SIDES[config.arm]},
+    }
+    write_json(kept, results)
+    return results
+
+
+def _open(config: Config, run: RunDirectory, part: Part) -> tuple[System, Targets]:
+    dataset = prepare(config.data)
+    if dataset.fingerprint != run.dataset_fingerprint():
+        raise UserError(
+            f"{run.path}: trained on dataset {run.dataset_fingerprint()}, but {config.data.dataset} is now {dataset.fingerprint}"
+        )
+    data = split_training(dataset, config.data)
+    targets = open_test(dataset, config.data) if part == "test" else data.valid
+    return build_system(config, data), targets
+
+
+def _evaluate(system: System, side: str, run: RunDirectory, targets: Targets) -> dict[str, Any]:
+    ranker, parameters = _best(system, side, run)
+    started = time.perf_counter()
+    metrics, _ = rank_side(ranker, targets, system.config.evaluation)
+    cost_ms = 1000 * (time.perf_counter() - started) / len(targets.users)
+    return {"metrics": metrics, "parameters": parameters, "cost_ms": cost_ms}
+
+
+def _best(system: System, side: str, run: RunDirectory) -> tuple[Ranker, int]:
+    """The side as it was at its best validation, and how many weights it needs to serve."""
+    evaluation = system.config.evaluation
+    if side == "id":
+        model, _ = load_id_model(run.best_id)
+        ranker = IDRanker(model.to(system.device), evaluation.batch_users, system.device)
+        return ranker, sum(weight.numel() for weight in model.parameters())
+    system.load(run.best_llm)
+    ranker_llm = LLMRanker(system.need_llm(), system.exchange, system.need_prompts(), system.device)
+    return ranker_llm, system.serving_parameters()

@@ -1,0 +1,143 @@
+"""The exchange of one run: the store and the bridges that its arm and switches allow.
+
+It is the only place that knows several bridges at once; the learners and rankers see the sum of what they do.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bridges.protocols import Bridge, Direction, PromptContext, ScoredBatch, Side, SlotFill, SlotKind
+from bridges.registry import create_bridges
+from bridges.sharing import ExchangeStore, Kind
+from hybrid.config.schema import Arm, BridgesConfig
+from hybrid.llm.prompts import PromptBatch, SlotLayout
+from hybrid.modes import inference
+from idmodels.contract import IDModel
+
+DIRECTIONS: dict[Arm, frozenset[Direction]] = {
+    "id_only": frozenset(),
+    "llm_only": frozenset(),
+    "id2llm": frozenset({"id2llm"}),
+    "llm2id": frozenset({"llm2id"}),
+    "both": frozenset({"id2llm", "llm2id"}),
+}
+"""The directions in which an arm lets knowledge cross."""
+
+SIDES: dict[Arm, tuple[Side, ...]] = {
+    "id_only": ("id",),
+    "llm_only": ("llm",),
+    "id2llm": ("id", "llm"),
+    "llm2id": ("id", "llm"),
+    "both": ("id", "llm"),
+}
+"""The sides that an arm trains."""
+
+
+def enabled_settings(config: BridgesConfig, arm: Arm) -> dict[str, dict[str, object]]:
+    """Settings of the bridges that are switched on, by name; none in an arm without exchange."""
+    if not DIRECTIONS[arm]:
+        return {}
+    settings = {name: dict(values) for name, values in asdict(config).items() if values["enabled"]}
+    for values in settings.values():
+        values.pop("enabled")
+        values.pop("momentum", None)  # the store's own, not the token bridge's
+    return settings
+
+
+@dataclass
+class Exchange:
+    """Store, active bridges, and the frozen ID model whose states the prompts are filled from."""
+
+    store: ExchangeStore
+    bridges: dict[str, Bridge]
+    directions: frozenset[Direction]
+    id_model: IDModel | None
+    fingerprint: str
+
+    def layout(self) -> SlotLayout:
+        """The slots that prompts must have."""
+        counts: dict[SlotKind, int] = {}
+        for bridge in self.bridges.values():
+            counts |= bridge.slots()
+        return SlotLayout(counts.get("prefix", 0), bool(counts.get("user")), bool(counts.get("item")))
+
+    def modules(self, side: Side) -> list[nn.Module]:
+        """Bridges that are trained in ``side``'s phases: those that bring it something."""
+        return [bridge for bridge in self.bridges.values() if bridge.direction == f"{_other(side)}2{side}"]
+
+    def parameters(self, side: Side) -> list[nn.Parameter]:
+        """Parameters of `modules`."""
+        return [parameter for module in self.modules(side) for parameter in module.parameters()]
+
+    def reads(self, side: Side, kind: Kind) -> bool:
+        """Whether some active bridge reads this table of the store."""
+        return any((side, kind) in bridge.reads(self.directions) for bridge in self.bridges.values())
+
+    def fill(self, batch: PromptBatch) -> SlotFill:
+        """Soft tokens for a batch of prompts, from all bridges, and the sum of their losses."""
+        tokens: dict[SlotKind, Tensor] = {}
+        losses: list[Tensor] = []
+        context = self._context(batch) if any(bridge.slots() for bridge in self.bridges.values()) else None
+        for bridge in self.bridges.values():
+            if context is not None and bridge.slots():
+                filled = bridge.fill_slots(context)
+                tokens |= filled.tokens
+                losses += [] if filled.loss is None else [filled.loss]
+        return SlotFill(tokens, torch.stack(losses).sum() if losses else None)
+
+    def losses(self, learner: Side, batch: ScoredBatch) -> dict[str, Tensor]:
+        """The bridges' losses on the learner's batch, by bridge name; empty where that direction is closed."""
+        if f"{_other(learner)}2{learner}" not in self.directions:
+            return {}
+        found = {name: bridge.loss(learner, batch) for name, bridge in self.bridges.items()}
+        return {name: loss for name, loss in found.items() if loss is not None}
+
+    def item_features(self) -> Tensor:
+        """The sum of what the bridges add to the ID item table, [N, D] (or a zero)."""
+        parts = [bridge.item_features() for bridge in self.bridges.values()]
+        known = [part for part in parts if part is not None]
+        return torch.stack(known).sum(dim=0) if known else torch.zeros(())
+
+    def refresh(self) -> None:
+        """All bridges read the store again."""
+        for bridge in self.bridges.values():
+            bridge.refresh()
+
+    def metrics(self, now: int) -> dict[str, float]:
+        """Scalars of the bridges and the staleness of every table of the store, in steps."""
+        values = {
+            f"{name}/{key}": value for name, bridge in self.bridges.items() for key, value in bridge.metrics().items()
+        }
+        for side, kind in self.store.tables():
+            values[f"staleness/{side}_{kind}"] = self.store.staleness(side, kind, now)
+        return values
+
+    def _context(self, batch: PromptBatch) -> PromptContext:
+        assert self.id_model is not None  # bridges with slots exist only in arms with both sides
+        with inference(self.id_model):
+            states = self.id_model.encode(batch.id_items)
+        return PromptContext(states, batch.id_items > 0, batch.user_rows, batch.item_ids)
+
+
+def create_exchange(
+    config: BridgesConfig, arm: Arm, id_model: IDModel | None, llm_width: int, embedding_norm: float, n_rows: int,
+    n_items: int, fingerprint: str,
+) -> Exchange:  # fmt: skip
+    """The exchange of an arm; knowledge that the bridges add to the ID item table is attached to the ID model."""
+    store = ExchangeStore(n_items, n_rows, fingerprint, config.store.momentum)
+    bridges: dict[str, Bridge] = {}
+    settings = enabled_settings(config, arm)
+    if settings and id_model is not None:
+        created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items)
+        allowed = DIRECTIONS[arm] | {"both"}
+        bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
+    exchange = Exchange(store, bridges, DIRECTIONS[arm], id_model, fingerprint)
+    if id_model is not None and any(bridge.place == "features" for bridge in bridges.values()):
+        id_model.attach_item_features(exchange.item_features)
+    return exchange
+
+
+def _other(side: Side) -> Side:
+    return "llm" if side == "id" else "id"

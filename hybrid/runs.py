@@ -1,0 +1,111 @@
+"""One training run, and the comparison of several arms, as the command line starts them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybrid.config.load import build_config, dump_config, read_yaml
+from hybrid.config.schema import Arm, Config
+from hybrid.data.prepare import prepare
+from hybrid.data.split import split_training
+from hybrid.errors import UserError
+from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.evaluation.report import Row, comparison_table
+from hybrid.logs import log_file
+from hybrid.training.run_directory import RunDirectory, write_json
+
+log = logging.getLogger(__name__)
+
+LABELS = {
+    ("id_only", "id"): "ID alone",
+    ("both", "id"): "ID after joint training",
+    ("llm_only", "llm"): "LLM alone",
+    ("both", "llm"): "LLM after joint training",
+    ("llm2id", "id"): "ID, LLM-to-ID only",
+    ("llm2id", "llm"): "LLM, LLM-to-ID only",
+    ("id2llm", "id"): "ID, ID-to-LLM only",
+    ("id2llm", "llm"): "LLM, ID-to-LLM only",
+}
+"""Name of each recommender in the comparison, by arm and side."""
+
+
+def train_run(config: Config, resume: bool = False) -> RunDirectory:
+    """Train one run to its end.
+
+    Raises:
+        UserError: bad data or config, a directory that is taken, or, with ``resume``, one of another config or dataset.
+    """
+    from hybrid.system import build_system
+    from hybrid.training.trainer import Trainer
+
+    run = RunDirectory(Path(config.output_dir) / config.name)
+    check_directory(run, config, resume)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    dataset = prepare(config.data, log=log.info)
+    data = split_training(dataset, config.data)
+    if run.config.exists():
+        check_dataset(run, dataset.fingerprint)
+    else:
+        run.create(config, dataset.fingerprint)
+    with log_file(run.log):
+        torch.manual_seed(config.seed)
+        results = Trainer(build_system(config, data), run, resume).train()
+        write_json(run.finished, results)
+    return run
+
+
+def check_directory(run: RunDirectory, config: Config, resume: bool) -> None:
+    """The directory is new, or holds the run to be resumed."""
+    if not run.config.exists():
+        return
+    if not resume:
+        raise UserError(f"{run.path}: a run is there already; go on with --resume or choose another name=")
+    saved = build_config(read_yaml(run.config))
+    different = differing_keys(asdict(saved), asdict(config))
+    if different:
+        raise UserError(f"{run.path}: was started with another config; different: {'; '.join(different)}")
+
+
+def check_dataset(run: RunDirectory, fingerprint: str) -> None:
+    """The run was started on this very dataset."""
+    if run.dataset_fingerprint() != fingerprint:
+        raise UserError(f"{run.path}: was started on dataset {run.dataset_fingerprint()}, this one is {fingerprint}")
+
+
+def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """``key (old -> new)`` of every setting that differs."""
+    found = []
+    for key, value in old.items():
+        if isinstance(value, dict):
+            found += differing_keys(value, new[key], f"{prefix}{key}.")
+        elif value != new[key]:
+            found.append(f"{prefix}{key} ({value} -> {new[key]})")
+    return found
+
+
+def compare_arms(config: Config, arms: Sequence[Arm]) -> tuple[str, list[RunDirectory]]:
+    """Train the arms that are not finished yet, evaluate each once on test, and draw the table."""
+    runs = []
+    for arm in arms:
+        one = replace(config, arm=arm, name=f"{config.name}/{arm}")
+        run = RunDirectory(Path(one.output_dir) / one.name)
+        if run.finished.exists():
+            check_directory(run, one, resume=True)
+            log.info("%s: finished before, skipped", run.path)
+        else:
+            log.info("arm %s -> %s", arm, run.path)
+            train_run(one, resume=run.config.exists())
+        runs.append(run)
+    rows = []
+    for arm, run in zip(arms, runs, strict=True):
+        for side, found in evaluate_run(run.path, "test")["sides"].items():
+            if (arm, side) in LABELS:
+                rows.append(Row(LABELS[arm, side], found["metrics"], found["parameters"], found["cost_ms"]))
+    order = list(LABELS.values())
+    rows.sort(key=lambda row: order.index(row.label))
+    return comparison_table(rows), runs

@@ -1,0 +1,127 @@
+"""One side while it trains: its parameters, optimiser, learning rate, data position and step count.
+
+The two sides never share a parameter, and each has its own optimiser and its own step count.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from hybrid.config.schema import OptimizerConfig, Side
+from hybrid.errors import UserError
+from hybrid.evaluation.rankers import Ranker
+from hybrid.modes import set_learning
+
+Batch = TypeVar("Batch")
+
+
+class Learner(ABC, Generic[Batch]):
+    """A side of the exchange with all that is needed to train it and to go on later.
+
+    Args:
+        modules: what learns in this side's phases (the model and the bridges that feed it).
+        parameters: the parameters to train, listed once; frozen weights are not among them.
+        config: optimiser settings.
+        total_steps: steps the schedule gives this side; the end of a cosine decay.
+    """
+
+    side: Side
+    ranker: Ranker
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        parameters: Sequence[nn.Parameter],
+        config: OptimizerConfig,
+        total_steps: int,
+    ) -> None:
+        if not parameters:
+            raise UserError(f"the {self.side} side has nothing to train")
+        self.modules, self.parameters, self.config = list(modules), list(parameters), config
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.rate = LambdaLR(self.optimizer, lambda step: rate_factor(step, config, total_steps))
+        self.steps = 0
+        self.epoch = 0
+        self.batches_done = 0
+
+    @abstractmethod
+    def batches_per_epoch(self) -> int:
+        """Batches in one epoch."""
+
+    @abstractmethod
+    def batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """The batches of an epoch, from number ``skip`` on; their order depends on seed and epoch only."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The parts of the loss, by name; their sum is what is minimised."""
+
+    def wake(self) -> None:
+        """Begin to learn."""
+        set_learning(self.modules, self.parameters, True)
+
+    def sleep(self) -> None:
+        """Stop learning; from here on not one bit of this side moves."""
+        set_learning(self.modules, self.parameters, False)
+
+    def stream(self) -> Iterator[tuple[Batch, bool]]:
+        """(batch, whether it is the epoch's last) without end, from where this side left off."""
+        while True:
+            count = self.batches_per_epoch()
+            for batch in self.batches(self.epoch, self.batches_done):
+                self.batches_done += 1
+                last = self.batches_done == count
+                if last:
+                    self.epoch, self.batches_done = self.epoch + 1, 0
+                yield batch, last
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Learn from one batch; the parts of the loss, the gradient's norm and the learning rate.
+
+        Raises:
+            UserError: the loss is not finite; nothing was changed by this batch.
+        """
+        losses = self.losses(batch)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            raise UserError(
+                f"the {self.side} side's loss is {total.item()} at its step {self.steps} (epoch {self.epoch})"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
+        logs = {name: value.item() for name, value in losses.items()}
+        logs |= {"loss": total.item(), "gradient_norm": norm.item(), "learning_rate": self.rate.get_last_lr()[0]}
+        self.optimizer.step()
+        self.rate.step()
+        self.steps += 1
+        return logs
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able counters; weights and optimiser are saved apart."""
+        return {"steps": self.steps, "epoch": self.epoch, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from saved counters; the learning rate follows from them."""
+        self.steps, self.epoch, self.batches_done = state["steps"], state["epoch"], state["batches_done"]
+        self.rate.last_epoch = self.steps
+        for group, rate in zip(self.optimizer.param_groups, self.rate.base_lrs, strict=True):
+            group["lr"] = rate * self.rate.lr_lambdas[0](self.steps)
+        self.rate._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+def rate_factor(step: int, config: OptimizerConfig, total_steps: int) -> float:
+    """Share of the peak learning rate at a step (from 0): linear warm-up, then constant or cosine to zero."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.decay == "constant" or total_steps <= config.warmup_steps:
+        return 1.0
+    share = min(1.0, (step - config.warmup_steps) / (total_steps - config.warmup_steps))
+    return 0.5 * (1 + math.cos(math.pi * share))

@@ -1,0 +1,85 @@
+"""What a run shows: TensorBoard, ``metrics.jsonl`` and the log.
+
+Tags: ``train/id/*``, ``train/llm/*`` and ``valid/id/*``, ``valid/llm/*`` over each side's own steps, ``exchange/*`` over
+the steps of both together. TensorBoard keeps the wall time of every point too.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+PROJECTOR_ITEMS = 5000
+"""Items shown in the projector; more make the page slow."""
+
+
+class Monitor:
+    """Writes scalars, texts, embeddings and hyper-parameters of one run.
+
+    Args:
+        directory: the run directory.
+        sizes: file sizes of a checkpoint (`sizes`); what was written after it is cut off, so that a resumed run
+            has no point twice.
+    """
+
+    def __init__(self, directory: Path, sizes: Mapping[str, int] | None = None) -> None:
+        self.directory = directory
+        self.metrics = directory / "metrics.jsonl"
+        cut_back(directory, sizes or {})
+        self.writer = SummaryWriter(str(directory), flush_secs=20)
+
+    def scalars(self, prefix: str, values: Mapping[str, float], step: int) -> None:
+        """One point of each curve ``prefix/name``."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"{prefix}/{name}", value, step)
+
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        """One line of ``metrics.jsonl``."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        """A markdown text."""
+        self.writer.add_text(tag, text, step)
+
+    def projector(self, tag: str, vectors: Tensor, titles: list[str], step: int) -> None:
+        """Item vectors [N, D] with titles; the padding row is left out."""
+        labels = [
+            title.replace("\n", " ").replace("\t", " ") or "(no text)" for title in titles[1 : PROJECTOR_ITEMS + 1]
+        ]
+        self.writer.add_embedding(vectors[1 : PROJECTOR_ITEMS + 1].float().cpu(), labels, tag=tag, global_step=step)
+
+    def hyperparameters(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
+        """Settings and final metrics for the HPARAMS tab, in this very run directory (`add_hparams` would open another)."""
+        plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in settings.items()}
+        for summary in hparams(plain, dict(results)):
+            self.writer._get_file_writer().add_summary(summary)
+        for name, value in results.items():
+            self.writer.add_scalar(name, value)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes written so far, by file name; part of a checkpoint."""
+        self.writer.flush()
+        return {path.name: path.stat().st_size for path in _logs(self.directory)}
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.writer.close()
+
+
+def cut_back(directory: Path, sizes: Mapping[str, int]) -> None:
+    """Cut the logs in ``directory`` to the given sizes; logs that are not named go."""
+    for path in _logs(directory):
+        if path.name in sizes:
+            os.truncate(path, min(sizes[path.name], path.stat().st_size))
+        else:
+            path.unlink()
+
+
+def _logs(directory: Path) -> list[Path]:
+    return [*directory.glob("events.out.tfevents.*"), *directory.glob("metrics.jsonl")]

@@ -1,0 +1,122 @@
+"""The run directory: what is where, and files that are either whole or absent."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hybrid.config.load import dump_config
+from hybrid.config.schema import Config
+from hybrid.errors import UserError
+
+
+class RunDirectory:
+    """Paths of a run: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``, ``best/``, ``log.txt``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.best_id = path / "best" / "id"
+        self.best_llm = path / "best" / "llm"
+        self.finished = path / "finished.json"
+        self.log = path / "log.txt"
+
+    def create(self, config: Config, dataset_fingerprint: str) -> None:
+        """Make the directory of a new run.
+
+        Raises:
+            UserError: a run is there already, or the directory can't be written.
+        """
+        if self.config.exists():
+            raise UserError(f"{self.path}: a run is there already; go on with --resume or choose another name=")
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.environment, environment(dataset_fingerprint))
+            write_text(self.config, dump_config(config))
+
+    def dataset_fingerprint(self) -> str:
+        """Fingerprint of the dataset that the run was started on."""
+        return str(read_json(self.environment)["dataset_fingerprint"])
+
+
+def environment(dataset_fingerprint: str) -> dict[str, Any]:
+    """What a later reader needs to repeat the run: versions, machine, dataset."""
+    packages = {}
+    for name in ("hybridrec", "torch", "transformers", "peft", "recbole", "numpy", "safetensors"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "absent"
+    return {
+        "dataset_fingerprint": dataset_fingerprint,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "packages": packages,
+        "command": sys.argv[1:],
+    }
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """A full or read-only disk as one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{where}: can't write: {error.strerror or error}; what was there before is untouched"
+        ) from None
+
+
+def replace_directory(target: Path, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write into a new directory beside ``target``, then put it in its place.
+
+    Raises:
+        UserError: the disk is full or can't be written; ``target`` is as it was.
+    """
+    beside = target.with_name(f".{target.name}.new")
+    old = target.with_name(f".{target.name}.old")
+    with disk_errors(target):
+        for leftover in (beside, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            fill(beside)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        if target.exists():
+            os.replace(target, old)
+        os.replace(beside, target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside ``path``, then rename it."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_text` of indented JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file; UserError where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; is this a run directory?") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON at line {error.lineno}") from None

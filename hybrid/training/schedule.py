@@ -1,0 +1,88 @@
+"""Who trains when: the alternating schedule, a pure object that knows nothing of models.
+
+A *turn* is one side's phase in one round. Its length is counted in epochs or in steps; `advance` is called after each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hybrid.config.schema import ScheduleConfig, Side
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One phase: the side that trains, in which round, and how far it is."""
+
+    round: int
+    """Round, from 1."""
+    side: Side
+    length: int
+    """Epochs or steps, as the schedule's unit says."""
+    done: int
+    """Epochs or steps behind it."""
+
+
+class Schedule:
+    """The turns of a run, in order, less those of sides that stopped early.
+
+    Args:
+        config: rounds, phase lengths and the side that begins.
+        sides: the sides that train at all (one of them in the arms `id_only` and `llm_only`).
+    """
+
+    def __init__(self, config: ScheduleConfig, sides: Sequence[Side]) -> None:
+        lengths = {"id": config.id_length, "llm": config.llm_length}
+        order: list[Side] = ["id", "llm"] if config.first == "id" else ["llm", "id"]
+        self._turns = [
+            (number, side, lengths[side])
+            for number in range(1, config.rounds + 1)
+            for side in order
+            if side in sides and lengths[side] > 0
+        ]
+        self.unit = config.unit
+        self._position = 0
+        self._done = 0
+        self._stopped: set[Side] = set()
+
+    @property
+    def current(self) -> Turn | None:
+        """The turn to work on; None when the run is over."""
+        for position in range(self._position, len(self._turns)):
+            number, side, length = self._turns[position]
+            if side not in self._stopped:
+                done = self._done if position == self._position else 0
+                return Turn(number, side, length, done)
+        return None
+
+    def total(self, side: Side) -> int:
+        """Epochs or steps the schedule gives a side that never stops early."""
+        return sum(length for _, owner, length in self._turns if owner == side)
+
+    def advance(self) -> None:
+        """One epoch or step of the current turn is done."""
+        turn = self.current
+        if turn is None:
+            raise RuntimeError("the schedule is over")
+        self._move_to(turn)
+        self._done += 1
+        if self._done >= turn.length:
+            self._position, self._done = self._position + 1, 0
+
+    def stop(self, side: Side) -> None:
+        """No more turns for this side; its present one ends here."""
+        self._stopped.add(side)
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able state."""
+        return {"position": self._position, "done": self._done, "stopped": sorted(self._stopped)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self._position, self._done = int(state["position"]), int(state["done"])
+        self._stopped = set(state["stopped"])
+
+    def _move_to(self, turn: Turn) -> None:
+        """Skip the turns of stopped sides that lie before ``turn``."""
+        while self._turns[self._position][:2] != (turn.round, turn.side):
+            self._position, self._done = self._position + 1, 0

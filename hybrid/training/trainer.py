@@ -1,0 +1,197 @@
+"""The run: sides take turns, write to the exchange store, are validated, and everything is saved."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from hybrid.config.schema import Side
+from hybrid.errors import UserError
+from hybrid.exchange import SIDES
+from hybrid.system import System
+from hybrid.training.checkpoint import Checkpoints, load_optimizers, load_rng, save_optimizers, save_rng
+from hybrid.training.early_stopping import EarlyStopping
+from hybrid.training.id_learner import IDLearner
+from hybrid.training.learner import Learner
+from hybrid.training.llm_learner import LLMLearner
+from hybrid.training.monitor import Monitor
+from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
+from hybrid.training.schedule import Schedule, Turn
+from hybrid.training.validation import Validator
+from idmodels.saved import save_id_model
+
+log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Trains the sides of one arm in turns.
+
+    Args:
+        system: models, data and exchange.
+        run: where everything is written.
+        resume: go on from the newest checkpoint, if there is one.
+    """
+
+    def __init__(self, system: System, run: RunDirectory, resume: bool = False) -> None:
+        self.system, self.run, self.config = system, run, system.config
+        sides = SIDES[self.config.arm]
+        self.schedule = Schedule(self.config.train.schedule, sides)
+        self.learners: dict[Side, Learner[Any]] = {side: self._learner(side) for side in sides}
+        for learner in self.learners.values():
+            learner.sleep()
+        self.stopping = {side: EarlyStopping(learner.config.patience) for side, learner in self.learners.items()}
+        self.checkpoints = Checkpoints(run.checkpoints)
+        self.prepared = False
+        newest = self.checkpoints.latest() if resume else None
+        state = read_json(newest / "state.json") if newest else None
+        self.monitor = Monitor(run.path, state["sizes"] if state else None)
+        self.validator = Validator(
+            system, {side: learner.ranker for side, learner in self.learners.items()}, self.monitor
+        )
+        if newest is not None:
+            self._load(newest, state)
+
+    @property
+    def step(self) -> int:
+        """Steps of both sides together."""
+        return sum(learner.steps for learner in self.learners.values())
+
+    def train(self) -> dict[str, float]:
+        """Work through the schedule; the best validation value of each side."""
+        if not self.prepared:
+            self._prepare()
+        while (turn := self.schedule.current) is not None:
+            self._phase(turn)
+        best = {f"best_valid/{side}": stopping.best or 0.0 for side, stopping in self.stopping.items()}
+        self.validator.finish(best)
+        self.monitor.close()
+        return best
+
+    def _learner(self, side: Side) -> Learner[Any]:
+        system, units = self.system, self.schedule.total(side)
+        if side == "id":
+            return IDLearner(system.config, system.need_id(), system.exchange, system.data, system.device, units)
+        return LLMLearner(
+            system.config, system.need_llm(), system.need_prompts(), system.exchange, system.data, system.device, units
+        )
+
+    def _prepare(self) -> None:
+        """Before the first turn: the untuned LLM's item vectors, so that knowledge can cross from the start."""
+        if self.system.recommender is not None:
+            self.system.encode_items(self.step)
+        for side in self.learners:
+            self._write_store(side)
+        self.system.exchange.refresh()
+        self.prepared = True
+
+    def _phase(self, turn: Turn) -> None:
+        """One side trains until its turn is over; the other does not move."""
+        learner = self.learners[turn.side]
+        log.info("round %d, %s side: %d %s", turn.round, turn.side, turn.length - turn.done, self.schedule.unit)
+        learner.wake()
+        self._learn(learner, turn)
+        learner.sleep()
+        self._write_store(turn.side)
+        if turn.side == "llm":
+            self.system.encode_items(self.step)
+        self.system.exchange.refresh()
+        self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
+        self.save()
+
+    def _learn(self, learner: Learner[Any], turn: Turn) -> None:
+        per_unit = learner.batches_per_epoch() if self.schedule.unit == "epochs" else 1
+        total = (turn.length - turn.done) * per_unit - learner.batches_done * (self.schedule.unit == "epochs")
+        bar = tqdm(
+            total=total, desc=f"round {turn.round} {learner.side}", unit="step", disable=None, dynamic_ncols=True
+        )
+        with bar:
+            for batch, last in learner.stream():
+                logs = learner.step(batch)
+                bar.update()
+                bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
+                self._log_step(learner, logs)
+                if self._after_step(learner, turn, last):
+                    return
+                if self.config.train.checkpoint_steps and learner.steps % self.config.train.checkpoint_steps == 0:
+                    self.save()
+
+    def _after_step(self, learner: Learner[Any], turn: Turn, last_of_epoch: bool) -> bool:
+        """Move the schedule on, validate where it is time; whether the turn is over."""
+        by_epochs = self.schedule.unit == "epochs"
+        if not by_epochs or last_of_epoch:
+            self.schedule.advance()
+        now = self.schedule.current
+        over = now is None or (now.round, now.side) != (turn.round, turn.side)
+        if over or (by_epochs and last_of_epoch):
+            over = self._validate(learner) or over
+        return over
+
+    def _validate(self, learner: Learner[Any]) -> bool:
+        """Validate one side, keep it if it is the best so far; whether it should stop."""
+        learner.sleep()
+        metrics = self.validator.validate(learner.side, learner.steps, learner.epoch, self.step)
+        stopping = self.stopping[learner.side]
+        if stopping.update(metrics[self.config.evaluation.metric], learner.steps):
+            self._keep_best(learner.side, metrics)
+        if stopping.exhausted:
+            log.info("%s side: no better for %d validations, stopped", learner.side, stopping.waited)
+            self.schedule.stop(learner.side)
+        else:
+            learner.wake()
+        return stopping.exhausted
+
+    def _log_step(self, learner: Learner[Any], logs: Mapping[str, float]) -> None:
+        if learner.steps % self.config.train.log_steps == 0:
+            self.monitor.scalars(f"train/{learner.side}", logs, learner.steps)
+            self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
+
+    def _write_store(self, side: Side) -> None:
+        self.learners[side].write_store(self.step)
+
+    def _keep_best(self, side: Side, metrics: Mapping[str, float]) -> None:
+        """Keep the side at its best: the ID model alone and folded; the LLM with all that its prompts read."""
+        if side == "id":
+            model, ids = self.system.need_id(), self.system.data.item_ids
+            replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids))
+        else:
+            replace_directory(self.run.best_llm, self.system.save)
+        write_json(self.run.path / "best" / f"{side}.json", dict(metrics) | {"step": self.learners[side].steps})
+
+    def save(self) -> None:
+        """Write a checkpoint of everything."""
+        self.checkpoints.save(self.step, self._fill_checkpoint)
+
+    def _fill_checkpoint(self, directory: Path) -> None:
+        self.system.save(directory)
+        save_optimizers(
+            directory / "optimizers.pt",
+            {side: learner.optimizer.state_dict() for side, learner in self.learners.items()},
+        )
+        save_rng(directory / "rng.safetensors")
+        state = {
+            "step": self.step,
+            "schedule": self.schedule.state_dict(),
+            "learners": {side: learner.state_dict() for side, learner in self.learners.items()},
+            "stopping": {side: stopping.state_dict() for side, stopping in self.stopping.items()},
+            "sizes": self.monitor.sizes(),
+        }
+        write_json(directory / "state.json", state)
+
+    def _load(self, directory: Path, state: dict[str, Any]) -> None:
+        if set(state["learners"]) != set(self.learners):
+            raise UserError(
+                f"{directory}: saved sides are {sorted(state['learners'])}, this arm has {sorted(self.learners)}"
+            )
+        self.system.load(directory)
+        optimizers = load_optimizers(directory / "optimizers.pt")
+        for side, learner in self.learners.items():
+            learner.optimizer.load_state_dict(optimizers[side])
+            learner.load_state_dict(state["learners"][side])
+            self.stopping[side].load_state_dict(state["stopping"][side])
+        self.schedule.load_state_dict(state["schedule"])
+        self.system.exchange.refresh()
+        self.prepared = True
+        load_rng(directory / "rng.safetensors")
+        log.info("going on from %s", directory)

@@ -1,0 +1,103 @@
+"""Validation of a side during training, and what it shows in TensorBoard."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bridges.agreement import top_k_overlap
+from hybrid.config.describe import settings
+from hybrid.config.schema import Config, Side
+from hybrid.data.split import Histories, Targets
+from hybrid.evaluation.rankers import Ranker, rank_side
+from hybrid.system import System
+from hybrid.training.monitor import Monitor
+
+log = logging.getLogger(__name__)
+
+AGREEMENT_K = 20
+SHOWN_USERS = 4
+SHOWN_ITEMS = 5
+
+
+class Validator:
+    """Ranks the validation targets with one side at a time; the test part is not known here."""
+
+    def __init__(self, system: System, rankers: Mapping[Side, Ranker], monitor: Monitor) -> None:
+        self.system, self.rankers, self.monitor = system, rankers, monitor
+        self.config: Config = system.config
+        everyone = system.data.valid
+        self.targets: dict[Side, Targets] = {
+            "id": everyone,
+            "llm": draw_targets(everyone, self.config.evaluation.llm_valid_users, self.config.seed),
+        }
+
+    def validate(self, side: Side, own_step: int, epoch: int, step: int) -> dict[str, float]:
+        """Metrics of one side on its validation targets; logged over its own steps."""
+        started = time.perf_counter()
+        targets = self.targets[side]
+        metrics, states = rank_side(self.rankers[side], targets, self.config.evaluation)
+        metrics["seconds"] = time.perf_counter() - started
+        self.monitor.scalars(f"valid/{side}", metrics, own_step)
+        self.monitor.record("valid", {"side": side, "own_step": own_step, "epoch": epoch, "step": step, **metrics})
+        log.info("%s side, epoch %d: %s", side, epoch, _short(metrics))
+        if side == "llm":
+            self._show(states, own_step)
+            if "id" in self.rankers:
+                self._agreement(states, step)
+        return metrics
+
+    def finish(self, results: Mapping[str, float]) -> None:
+        """Hyper-parameters with the final metrics, and the item embeddings with titles."""
+        flat = {item.key: _value(self.config, item.key) for item in settings()}
+        self.monitor.hyperparameters(flat, results)
+        self.monitor.record("finished", dict(results))
+        for side, ranker in self.rankers.items():
+            self.monitor.projector(f"items/{side}", ranker.item_matrix(), self.system.data.item_text, 0)
+
+    def _agreement(self, llm_states: Tensor, step: int) -> None:
+        """Share of items that both sides' top lists have in common, on the LLM's validation users."""
+        id_states = self.rankers["id"].user_states(self.targets["llm"])
+        matrices = self.rankers["id"].item_matrix(), self.rankers["llm"].item_matrix()
+        overlap = top_k_overlap(id_states, matrices[0], llm_states, matrices[1], AGREEMENT_K)
+        self.monitor.scalars("exchange", {f"agreement@{AGREEMENT_K}": overlap}, step)
+
+    def _show(self, states: Tensor, own_step: int) -> None:
+        """A few prompts, the true next item and the LLM's first choices, as text."""
+        targets, data = self.targets["llm"], self.system.data
+        matrix = self.rankers["llm"].item_matrix()
+        for number in range(min(SHOWN_USERS, len(targets.users))):
+            scores = (matrix @ states[number]).float()
+            scores[0] = -torch.inf
+            best = scores.topk(min(SHOWN_ITEMS, len(scores) - 1)).indices.tolist()
+            lines = [f"**Prompt** {self.system.need_prompts().readable(targets.histories.row(number))}"]
+            lines += [f"**Next** {data.item_text[int(targets.items[number])]}", "**Recommended**"]
+            lines += [f"{place}. {data.item_text[item]}" for place, item in enumerate(best, start=1)]
+            self.monitor.text(
+                f"recommended/user_{data.user_ids[int(targets.users[number])]}", "\n\n".join(lines), own_step
+            )
+
+
+def draw_targets(targets: Targets, count: int, seed: int) -> Targets:
+    """``count`` of the targets, drawn once by the seed, in their order; all of them for 0 or too many."""
+    if count == 0 or count >= len(targets.users):
+        return targets
+    chosen = np.sort(np.random.default_rng(seed).choice(len(targets.users), count, replace=False))
+    old = targets.histories
+    histories = Histories(old.items, old.starts[chosen], old.ends[chosen])
+    return replace(targets, users=targets.users[chosen], items=targets.items[chosen], histories=histories)
+
+
+def _short(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {metrics[name]:.4f}" for name in ("hr@10", "ndcg@10"))
+
+
+def _value(config: Config, key: str) -> object:
+    value: object = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,32 @@
+"""Patience counts validations without improvement; ties are no improvement."""
+
+from hybrid.training.early_stopping import EarlyStopping
+
+
+def test_improvement_resets_the_patience():
+    stopping = EarlyStopping(patience=2)
+    assert [stopping.update(value, step) for step, value in enumerate([0.1, 0.1, 0.2, 0.1, 0.2])] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert stopping.exhausted
+    assert (stopping.best, stopping.best_step) == (0.2, 2)
+
+
+def test_no_patience_never_stops():
+    stopping = EarlyStopping(patience=0)
+    for step in range(50):
+        stopping.update(0.0, step)
+    assert not stopping.exhausted
+
+
+def test_state_round_trip():
+    stopping = EarlyStopping(patience=3)
+    stopping.update(0.5, 1)
+    stopping.update(0.4, 2)
+    other = EarlyStopping(patience=3)
+    other.load_state_dict(stopping.state_dict())
+    assert other == stopping

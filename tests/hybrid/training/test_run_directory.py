@@ -1,0 +1,59 @@
+"""Files are whole or absent."""
+
+import os
+
+import pytest
+
+from hybrid.config.schema import Config
+from hybrid.errors import UserError
+from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
+
+
+def test_replaced_directory_holds_only_the_new(tmp_path):
+    target = tmp_path / "best"
+    replace_directory(target, lambda path: (path / "a").write_text("1"))
+    replace_directory(target, lambda path: (path / "b").write_text("2"))
+    assert [path.name for path in target.iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def test_failure_leaves_the_old_directory(tmp_path):
+    target = tmp_path / "best"
+    replace_directory(target, lambda path: (path / "a").write_text("1"))
+
+    def full_disk(path):
+        (path / "b").write_text("2")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left on device"):
+        replace_directory(target, full_disk)
+    assert (target / "a").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def test_failed_json_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_json(path, {"a": 2})
+    assert read_json(path) == {"a": 1}
+
+
+def test_a_second_run_in_the_same_place_is_refused(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create(Config(), "abc")
+    assert run.dataset_fingerprint() == "abc"
+    with pytest.raises(UserError, match="--resume"):
+        run.create(Config(), "abc")
+
+
+def test_broken_json_says_where(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("{\n")
+    with pytest.raises(UserError, match="line 2"):
+        read_json(path)

@@ -1,0 +1,98 @@
+"""The alternating schedule, without any model."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybrid.config.schema import ScheduleConfig
+from hybrid.training.schedule import Schedule
+
+
+def play(schedule):
+    """Every (round, side) unit until the schedule is over."""
+    played = []
+    while (turn := schedule.current) is not None:
+        played.append((turn.round, turn.side))
+        schedule.advance()
+    return played
+
+
+def test_sides_take_turns_for_their_lengths():
+    schedule = Schedule(ScheduleConfig(rounds=2, id_length=2, llm_length=1), ("id", "llm"))
+    assert play(schedule) == [(1, "id"), (1, "id"), (1, "llm"), (2, "id"), (2, "id"), (2, "llm")]
+
+
+def test_the_llm_can_begin():
+    schedule = Schedule(ScheduleConfig(rounds=1, id_length=1, llm_length=1, first="llm"), ("id", "llm"))
+    assert play(schedule) == [(1, "llm"), (1, "id")]
+
+
+def test_an_absent_side_and_an_empty_phase_have_no_turns():
+    assert play(Schedule(ScheduleConfig(rounds=2, id_length=1), ("id",))) == [(1, "id"), (2, "id")]
+    assert play(Schedule(ScheduleConfig(rounds=1, id_length=0, llm_length=1), ("id", "llm"))) == [(1, "llm")]
+
+
+def test_total_counts_a_sides_units():
+    schedule = Schedule(ScheduleConfig(rounds=3, id_length=5, llm_length=2), ("id", "llm"))
+    assert (schedule.total("id"), schedule.total("llm")) == (15, 6)
+
+
+def test_done_counts_up_and_starts_again_with_the_next_turn():
+    schedule = Schedule(ScheduleConfig(rounds=2, id_length=2, llm_length=1), ("id", "llm"))
+    done = []
+    while (turn := schedule.current) is not None:
+        done.append(turn.done)
+        schedule.advance()
+    assert done == [0, 1, 0, 0, 1, 0]
+
+
+def test_a_stopped_side_has_no_more_turns_and_the_other_goes_on():
+    schedule = Schedule(ScheduleConfig(rounds=3, id_length=2, llm_length=1), ("id", "llm"))
+    schedule.advance()
+    schedule.stop("id")
+    assert play(schedule) == [(1, "llm"), (2, "llm"), (3, "llm")]
+
+
+def test_stopping_in_the_middle_gives_the_next_side_a_whole_turn():
+    schedule = Schedule(ScheduleConfig(rounds=1, id_length=3, llm_length=2), ("id", "llm"))
+    schedule.advance()
+    schedule.stop("id")
+    turn = schedule.current
+    assert turn is not None
+    assert (turn.side, turn.done, turn.length) == ("llm", 0, 2)
+
+
+def test_advancing_past_the_end_is_an_error():
+    schedule = Schedule(ScheduleConfig(rounds=1, id_length=1), ("id",))
+    schedule.advance()
+    with pytest.raises(RuntimeError):
+        schedule.advance()
+
+
+@given(
+    rounds=st.integers(1, 4),
+    id_length=st.integers(0, 3),
+    llm_length=st.integers(0, 3),
+    cut=st.integers(0, 30),
+    stop_at=st.integers(0, 30),
+)
+def test_a_saved_schedule_goes_on_as_the_uninterrupted_one(rounds, id_length, llm_length, cut, stop_at):
+    config = ScheduleConfig(rounds=rounds, id_length=id_length, llm_length=llm_length)
+
+    def run(interrupt):
+        schedule, played = Schedule(config, ("id", "llm")), []
+        while (turn := schedule.current) is not None:
+            if len(played) == stop_at:
+                schedule.stop("id")
+                if schedule.current is None:
+                    break
+                turn = schedule.current
+            if interrupt and len(played) == cut:
+                state = schedule.state_dict()
+                schedule = Schedule(config, ("id", "llm"))
+                schedule.load_state_dict(state)
+            played.append(turn)
+            schedule.advance()
+        return played
+
+    assert run(interrupt=True) == run(interrupt=False)
