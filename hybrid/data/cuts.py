@@ -63,8 +63,6 @@ def _gts_last(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig)
     valid_end = starts + _count_up_to(second_cut, times, offsets)
     has_valid, has_test = valid_end > train_end, ends > valid_end
     cold = (has_valid & (valid_end - 1 == starts)) | (has_test & (ends - 1 == starts))
-    if not (train_end > starts).any():
-        raise UserError("data.split=gts_last: no interaction is left for the train part")
     return Cuts(
         train_end=train_end,
         valid=np.where(has_valid & (valid_end - 1 > starts), valid_end - 1, -1),

@@ -49,6 +49,13 @@ def prepare(config: DataConfig, log: Callable[[str], None] = _info) -> Dataset:
 
     Warnings go to `log`, one line each. Raises UserError for anything wrong with the files; nothing is written then.
     """
+    try:
+        return _prepare(config, log)
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror or error}") from None
+
+
+def _prepare(config: DataConfig, log: Callable[[str], None]) -> Dataset:
     source = find_source(config)
     if source.is_prepared:
         return Dataset.load(source.interactions)

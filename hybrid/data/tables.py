@@ -55,7 +55,7 @@ class ParquetTable(RawTable):
             row = bad_row(columns[name], kind)
             if row is not None:
                 value = columns[name][row].as_py()
-                raise UserError(f"{self.where(row)}: {name} is {value!r}, {_WANTED[kind]}")
+                raise UserError(f"{self.where(row)}: {name} is {value!r}; wanted: {_WANTED[kind]}")
         return pa.table(columns)
 
     def where(self, row: int) -> str:
@@ -73,10 +73,10 @@ class ParquetTable(RawTable):
         try:
             return _CONVERTERS[kind](column)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError):
-            raise UserError(f"{self.path}: column {name!r} holds {column.type}, {_WANTED[kind]}") from None
+            raise UserError(f"{self.path}: column {name!r} holds {column.type}; wanted: {_WANTED[kind]}") from None
 
 
-_WANTED = {"id": "not whole numbers or text", "number": "not finite numbers", "text": "not text"}
+_WANTED = {"id": "whole numbers or text", "number": "finite numbers", "text": "text"}
 
 
 def _to_ids(column: Any) -> Any:
