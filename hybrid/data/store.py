@@ -24,8 +24,9 @@ def write_dataset(dataset: Dataset) -> None:
         _write_files(dataset, temporary)
         _move(temporary, dataset.path)
     except OSError as error:
+        reason = error.strerror or "the disk is full"  # numpy reports a short write without the system's reason
         raise UserError(
-            f"cannot write the prepared dataset to {dataset.path}, {_size(dataset):.1f} MB: {error.strerror or error}; "
+            f"cannot write the prepared dataset to {dataset.path}, {_size(dataset):.1f} MB: {reason}; "
             "free some space or set data.cache_dir"
         ) from None
     finally:

@@ -151,18 +151,25 @@ def test_a_known_dataset_whose_package_is_missing(config, monkeypatch):
         prepare(config("ml-1m"))
 
 
-def test_a_full_disk_leaves_nothing(tmp_path, config, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("100 requested and 74 written"), "the disk is full"),
+    ],
+)
+def test_a_full_disk_leaves_nothing(tmp_path, config, monkeypatch, error, reason):
     (tmp_path / "toy.inter").write_text(GOOD)
     save, calls = np.save, []
 
     def fill_up(file, array, **kwargs):
         calls.append(file)
         if len(calls) == 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise error
         save(file, array, **kwargs)
 
     monkeypatch.setattr("hybrid.data.store.np.save", fill_up)
-    with pytest.raises(UserError, match=r"cannot write .*datasets/toy-.* MB: No space left on device; free some"):
+    with pytest.raises(UserError, match=rf"cannot write .*datasets/toy-.* MB: {reason}; free some"):
         prepare(config(tmp_path / "toy.inter"))
     assert len(calls) == 3
     assert list((tmp_path / "cache" / "datasets").iterdir()) == []
