@@ -71,7 +71,10 @@ class MutualDistillation(Bridge):
             return None
         student = ScoredBatch(batch.states[known], batch.item_matrix, batch.targets[known], batch.rows[known])
         states = self._store.read(teacher, "user", student.rows).to(batch.states.device)
-        losses = self._weighted_kl(learner, student, states, self._item_matrix(teacher, batch.item_matrix))
+        items = self._item_matrix(teacher, batch.item_matrix)
+        # Differences of logits decide here: bfloat16 would lose them.
+        with torch.autocast(states.device.type, enabled=False):
+            losses = self._weighted_kl(learner, student, states, items)
         return self.learner_weight[learner] * losses.mean()
 
     def metrics(self) -> dict[str, float]:

@@ -63,7 +63,6 @@ class ExchangeStore:
         rows = self._rows(side, kind, index)
         values = values.detach().cpu()
         table = self._tables.get((side, kind)) or self._empty_table(side, kind, values)
-        _check_shape(table, rows, values)
         table.write(rows, values, step, self.momentum)
         if len(values):
             self._tables[side, kind] = table
@@ -83,16 +82,13 @@ class ExchangeStore:
     def written(self, side: Side, kind: Kind, index: Tensor | None = None) -> Tensor:
         """Whether each row was ever written, bool; False for index -1, on the index's device."""
         if not self.has(side, kind):
-            return (
-                torch.zeros(self._size(side, kind), dtype=torch.bool)
-                if index is None
-                else index.new_zeros(index.shape, dtype=torch.bool)
-            )
-        written = self._tables[side, kind].written
+            nothing = torch.zeros(self._size(side, kind), dtype=torch.bool)
+            return nothing if index is None else torch.zeros_like(index, dtype=torch.bool)
+        table = self._tables[side, kind]
         if index is None:
-            return written
+            return table.written()
         rows = index.cpu()
-        return (written[rows.clamp_min(0)] & (rows >= 0)).to(index.device)
+        return (table.written(rows.clamp_min(0)) & (rows >= 0)).to(index.device)
 
     def has(self, side: Side, kind: Kind) -> bool:
         """Whether the table exists, which is when any row of it was written."""
@@ -104,7 +100,7 @@ class ExchangeStore:
         if not self.has(side, kind):
             raise BridgeError(f"{side}/{kind} was never written")
         table = self._tables[side, kind]
-        return now - float(table.stamps[table.written].double().mean())
+        return now - float(table.stamps[table.written()].double().mean())
 
     def check(self, fingerprint: str) -> None:
         """BridgeError unless ``fingerprint`` is the item map that this store belongs to."""
@@ -115,7 +111,7 @@ class ExchangeStore:
         """The written rows of every table, so that large user tables are saved only where they are filled."""
         tensors: dict[str, Tensor] = {}
         for (side, kind), table in sorted(self._tables.items()):
-            rows = table.written.nonzero().flatten()
+            rows = table.written().nonzero().flatten()
             tensors[f"{side}.{kind}.rows"] = rows
             tensors[f"{side}.{kind}.values"] = table.values[rows]
             tensors[f"{side}.{kind}.stamps"] = table.stamps[rows]
@@ -138,7 +134,6 @@ class ExchangeStore:
         rows = self._rows(side, kind, tensors[f"{side}.{kind}.rows"])
         values, stamps = (tensors.get(f"{side}.{kind}.{part}", torch.empty(0)) for part in ("values", "stamps"))
         table = self._empty_table(side, kind, values)
-        _check_shape(table, rows, values)
         table.write(rows, values, NEVER, momentum=0.0)
         table.stamps[rows] = stamps
         return table
@@ -159,6 +154,8 @@ class ExchangeStore:
         size = self._size(side, kind)
         if index is None:
             return EVERY_ROW
+        if index.dtype != torch.int64:
+            raise BridgeError(f"{side}/{kind}: rows must be int64, got {index.dtype}")
         rows = index.detach().cpu()
         if rows.numel() and not 0 <= int(rows.min()) <= int(rows.max()) < size:
             raise BridgeError(f"{side}/{kind}: rows are 0 to {size - 1}, got {int(rows.min())} to {int(rows.max())}")
@@ -171,11 +168,3 @@ class ExchangeStore:
             raise BridgeError(f"{side}/{kind}: values must be [rows, width], got shape {tuple(values.shape)}")
         dtype = self.user_dtype if kind == "user" else torch.float32
         return Table.empty(f"{side}/{kind}", self._size(side, kind), values.shape[1], dtype)
-
-
-def _check_shape(table: Table, rows: Rows, values: Tensor) -> None:
-    count = len(rows) if isinstance(rows, Tensor) else len(table.values)
-    if values.ndim != 2 or len(values) != count:
-        raise BridgeError(f"{table.label}: {count} rows are written with values of shape {tuple(values.shape)}")
-    if values.shape[1] != table.values.shape[1]:
-        raise BridgeError(f"{table.label}: width was {table.values.shape[1]}, now {values.shape[1]}")

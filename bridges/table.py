@@ -30,30 +30,37 @@ class Table:
         """A table of which no row is written yet; zeros cost no memory until they are touched."""
         return cls(label, torch.zeros(rows, width, dtype=dtype), torch.full((rows,), NEVER))
 
-    @property
-    def written(self) -> Tensor:
-        """[rows] bool."""
-        return self.stamps != NEVER
+    def written(self, rows: Rows = EVERY_ROW) -> Tensor:
+        """Whether each of ``rows`` was ever written, [R] bool."""
+        return self.stamps[rows] != NEVER
 
     def write(self, rows: Rows, values: Tensor, step: int, momentum: float) -> None:
         """Store the value at a row's first write, ``momentum * old + (1 - momentum) * new`` later.
 
-        The arithmetic is float32 and is rounded once, when it is stored. Raises BridgeError where a value is not
-        finite in the table's dtype; nothing is written then.
+        The arithmetic is float32 and is rounded once, when it is stored. Raises BridgeError for values of another
+        shape than ``rows`` and the table ask for, or not finite in the table's dtype; nothing is written then.
         """
+        self._check_shape(rows, values)
         self._check_finite(rows, values)
         old = self.values[rows].float()
         mixed = momentum * old + (1 - momentum) * values.float()
-        seen = self.written[rows].unsqueeze(1)
+        seen = self.written(rows).unsqueeze(1)
         self.values[rows] = torch.where(seen, mixed, values.float()).to(self.values.dtype)
         self.stamps[rows] = step
 
     def read(self, rows: Rows) -> Tensor:
         """Vectors of ``rows`` in float32; BridgeError at the first one that was never written."""
-        missing = ~self.written[rows]
+        missing = ~self.written(rows)
         if missing.any():
             raise BridgeError(f"{self.label}: row {_first(rows, missing)} was never written")
         return self.values[rows].float()
+
+    def _check_shape(self, rows: Rows, values: Tensor) -> None:
+        count = len(rows) if isinstance(rows, Tensor) else len(self.values)
+        if values.ndim != 2 or len(values) != count:
+            raise BridgeError(f"{self.label}: {count} rows are written with values of shape {tuple(values.shape)}")
+        if values.shape[1] != self.values.shape[1]:
+            raise BridgeError(f"{self.label}: width was {self.values.shape[1]}, now {values.shape[1]}")
 
     def _check_finite(self, rows: Rows, values: Tensor) -> None:
         bad = ~values.to(self.values.dtype).isfinite().all(dim=1)

@@ -1,0 +1,156 @@
+"""What every bridge of the registry promises, and the registry itself."""
+
+import math
+
+import pytest
+import torch
+
+from bridges.errors import BridgeError
+from bridges.protocols import Bridge, ScoredBatch
+from bridges.registry import BRIDGES, create_bridges
+
+SETTINGS = {
+    "store": {},
+    "mformer": {
+        "experts": 4,
+        "queries": 3,
+        "width": 32,
+        "blocks": 2,
+        "heads": 4,
+        "gate": True,
+        "balance_weight": 0.01,
+    },
+    "knowledge": {"projection": "linear", "components": 256},
+    "distill": {
+        "id_weight": 0.3,
+        "llm_weight": 0.3,
+        "temperature": 2.0,
+        "candidates": 5,
+        "weighting": "confidence",
+    },
+}
+
+
+def create(store, settings) -> dict[str, Bridge]:
+    return create_bridges(settings, store, id_width=16, llm_width=48, embedding_norm=3.0, n_items=30)
+
+
+@pytest.fixture(params=list(BRIDGES))
+def bridge(request, full_store) -> Bridge:
+    made = create(full_store, {request.param: SETTINGS[request.param]})[request.param]
+    made.refresh()
+    return made
+
+
+def scored(width: int) -> ScoredBatch:
+    states, items = torch.randn(6, width, requires_grad=True), torch.randn(30, width, requires_grad=True)
+    return ScoredBatch(states, items, torch.randint(1, 30, (6,)), torch.tensor([-1, 0, 5, 19, 30, 2]))
+
+
+def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
+    """Everything a bridge gives out for fixed inputs."""
+    torch.manual_seed(3)
+    fill = bridge.fill_slots(context)
+    losses = [fill.loss, bridge.loss("id", scored(16)), bridge.loss("llm", scored(12))]
+    return [t for t in (*fill.tokens.values(), bridge.item_features(), *losses) if t is not None]
+
+
+def test_names_directions_and_places(bridge):
+    assert BRIDGES[bridge.name] is type(bridge)
+    assert bridge.direction in ("id2llm", "llm2id", "both")
+    assert bridge.place in ("data", "prompt", "weights", "features", "targets", "store")
+
+
+def test_slots_are_filled_in_the_promised_shapes(bridge, context):
+    tokens = bridge.fill_slots(context).tokens
+    slots = bridge.slots()
+    shapes = {"prefix": (3, slots.get("prefix"), 48), "user": (3, 48), "item": (4, 48)}
+    assert {kind: tuple(t.shape) for kind, t in tokens.items()} == {kind: shapes[kind] for kind in slots}
+
+
+def test_everything_given_out_is_float32_and_finite(bridge, context):
+    given = run_all(bridge, context)
+    assert given
+    assert all(t.dtype == torch.float32 and t.isfinite().all() for t in given)
+
+
+def test_bfloat16_autocast_gives_the_same_but_for_rounding(bridge, context):
+    plain = run_all(bridge, context)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = run_all(bridge, context)
+    for a, b in zip(plain, rounded, strict=True):
+        assert (a - b).norm() <= 0.03 * a.norm()
+
+
+def test_losses_are_scalars_that_reach_the_learner(bridge):
+    for learner, width in (("id", 16), ("llm", 12)):
+        batch = scored(width)
+        loss = bridge.loss(learner, batch)
+        assert (loss is not None) == (bridge.place == "targets")
+        if loss is not None:
+            assert loss.shape == ()
+            loss.backward()
+            assert batch.states.grad.abs().sum() > 0
+
+
+def test_features_fit_the_item_table(bridge):
+    features = bridge.item_features()
+    assert (features is not None) == (bridge.place == "features")
+    if features is not None:
+        assert features.shape == (30, 16)
+        assert torch.equal(features[0], torch.zeros(16))
+
+
+def test_parameters_belong_to_the_receiving_side_and_all_learn(bridge, context):
+    # Targets need no parameters; everything else trains all of its own, through its own place only.
+    parameters = list(bridge.parameters())
+    assert bool(parameters) == (bridge.direction != "both")
+    if bridge.direction == "id2llm":
+        assert bridge.slots()
+        assert bridge.item_features() is None
+    elif bridge.direction == "llm2id":
+        assert not bridge.slots()
+    if parameters:
+        given = run_all(bridge, context)
+        sum((t * torch.randn_like(t)).sum() for t in given).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
+
+
+def test_state_dict_is_plain_tensors_and_round_trips(bridge, full_store, context):
+    state = {name: tensor.clone() for name, tensor in bridge.state_dict().items()}
+    again = create(full_store, {bridge.name: SETTINGS[bridge.name]})[bridge.name]
+    again.load_state_dict(state)
+    again.refresh()
+    for mine, theirs in zip(run_all(bridge, context), run_all(again, context), strict=True):
+        assert torch.equal(mine, theirs)
+    assert bridge.metrics() == again.metrics()
+
+
+def test_metrics_are_finite_floats_and_start_anew(bridge, context):
+    run_all(bridge, context)
+    metrics = bridge.metrics()
+    assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
+    assert bridge.metrics() == {}
+
+
+def test_an_empty_store_is_no_error(bridge, store, context):
+    fresh = create(store, {bridge.name: SETTINGS[bridge.name]})[bridge.name]
+    fresh.refresh()
+    assert all(t.isfinite().all() for t in run_all(fresh, context))
+
+
+def test_order_is_the_registrys(full_store):
+    assert list(BRIDGES) == ["store", "mformer", "knowledge", "distill"]
+    assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
+    assert create(full_store, {}) == {}
+
+
+def test_unknown_bridges_and_settings_name_the_nearest(full_store):
+    with pytest.raises(BridgeError, match="unknown bridge 'mforner'; did you mean 'mformer'"):
+        create(full_store, {"mforner": {}})
+    with pytest.raises(BridgeError, match="'knowledge' has no setting 'component'; did you mean 'components'"):
+        create(full_store, {"knowledge": {"component": 3}})
+    with pytest.raises(BridgeError, match="'store' has no setting 'n_items'"):
+        create(full_store, {"store": {"n_items": 3}})
+    with pytest.raises(BridgeError, match="'knowledge' misses the setting 'components'"):
+        create(full_store, {"knowledge": {"projection": "linear"}})
