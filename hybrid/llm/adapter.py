@@ -1,0 +1,125 @@
+"""The LoRA adapter of a frozen backbone, by PEFT; saved as a PEFT directory.
+
+Adapter weights are float32 whatever the backbone's dtype: with bfloat16's 8 bits small steps would round to nothing.
+LoRA: Hu et al. 2021, y = W x + (alpha / R) B A x.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from hybrid.config.schema import LoRAConfig
+from hybrid.errors import UserError, nearest
+from hybrid.llm.backbone import Backbone
+from hybrid.llm.fingerprint import weights_hash
+from hybrid.llm.quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+
+def attach_adapter(backbone: Backbone, config: LoRAConfig) -> "PeftModel":
+    """Put a LoRA on the layers named by ``config.targets``; only its weights are trainable.
+
+    The backbone's model is changed in place; B starts at zero, so its outputs do not change. Raises UserError where
+    a name fits no linear layer.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    _check_targets(backbone.model, config.targets)
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(config.targets),
+        base_model_name_or_path=backbone.name,
+    )
+    with quiet_transformers():
+        model = get_peft_model(backbone.model, settings, autocast_adapter_dtype=True)
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not trainable or any("lora_" not in name for name in trainable):
+        raise RuntimeError(f"the adapter should make LoRA weights trainable and nothing else, got {trainable[:3]}")
+    return model
+
+
+def save_adapter(model: "PeftModel", directory: Path) -> None:
+    """Write ``adapter_model.safetensors`` and ``adapter_config.json``, as PEFT reads them."""
+    # "auto" would ask the hub whether the base model's vocabulary was enlarged.
+    model.save_pretrained(str(directory), save_embedding_layers=False)
+
+
+def load_adapter(model: "PeftModel", directory: Path) -> None:
+    """Load what `save_adapter` wrote into an adapter of the same shape.
+
+    Raises UserError where a file is missing or damaged, or rank, scaling, targets or shapes differ.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    _check_config(model, directory)
+    try:
+        weights = load_file(directory / WEIGHTS_FILE)
+        report = set_peft_model_state_dict(model, weights)
+    except Exception as error:  # safetensors and torch raise several types for damaged or misshapen weights
+        raise UserError(f"{directory / WEIGHTS_FILE} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    missing = [name for name in report.missing_keys if "lora_" in name]
+    if missing or report.unexpected_keys:
+        wrong = f"lacks {missing[0]}" if missing else f"has {report.unexpected_keys[0]}, which the model has not"
+        raise UserError(f"{directory / WEIGHTS_FILE} belongs to another model: it {wrong}")
+
+
+@contextmanager
+def without_adapter(model: "PeftModel") -> Iterator[None]:
+    """The backbone as it came, inside the block."""
+    # PEFT makes the adapter trainable again when it switches it on, even that of a side whose turn it is not.
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    with model.disable_adapter():
+        yield
+    for parameter, flag in flags:
+        parameter.requires_grad_(flag)
+
+
+def adapter_weights(model: "PeftModel") -> dict[str, nn.Parameter]:
+    """The LoRA weights by name, whether or not they learn at the moment."""
+    return {name: parameter for name, parameter in model.named_parameters() if "lora_" in name}
+
+
+def adapter_hash(model: "PeftModel") -> str:
+    """Hash of the adapter's weights; empty while B is zero, as such an adapter changes nothing."""
+    weights = adapter_weights(model)
+    is_fresh = not any(parameter.any() for name, parameter in weights.items() if "lora_B" in name)
+    return "" if is_fresh else weights_hash(weights.items())
+
+
+def _check_targets(model: nn.Module, targets: tuple[str, ...]) -> None:
+    found = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if _is_linear(module)}
+    for target in targets:
+        if target not in found:
+            raise UserError(f"llm.lora.targets: no linear layer is named {target!r}{nearest(target, found)}")
+    if not targets:
+        raise UserError(f"llm.lora.targets is empty; accepted: {', '.join(sorted(found))}")
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"  # GPT-2's linear layer
+
+
+def _check_config(model: "PeftModel", directory: Path) -> None:
+    from peft import PeftConfig
+
+    try:
+        saved: Any = PeftConfig.from_pretrained(str(directory))
+    except Exception as error:  # a missing or broken file comes as several types
+        raise UserError(f"{directory} is not a PEFT directory: {' '.join(str(error).split())[:200]}") from None
+    own: Any = model.peft_config["default"]
+    for key in ("r", "lora_alpha", "target_modules"):
+        mine, theirs = getattr(own, key), getattr(saved, key, None)
+        if mine != theirs:
+            shown = [sorted(value) if isinstance(value, set) else value for value in (theirs, mine)]
+            raise UserError(f"{directory / CONFIG_FILE}: {key} is {shown[0]}, but this run's adapter has {shown[1]}")

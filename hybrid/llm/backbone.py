@@ -1,0 +1,130 @@
+"""The language model without its head, frozen, with some of its lowest layers kept.
+
+Letters: T tokens, H width.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from hybrid.config.schema import LLMConfig
+from hybrid.errors import UserError
+from hybrid.llm.bundled import BUNDLED, bundled_directory
+from hybrid.llm.dtype import choose_dtype
+from hybrid.llm.fingerprint import directory_hash, file_sha256, short_hash, weights_hash
+from hybrid.llm.gguf import convert_gguf
+from hybrid.llm.hub import hub_directory
+from hybrid.llm.quiet import quiet_transformers
+from hybrid.llm.tiny import LAYERS, TINY, tiny_model, tiny_tokenizer
+
+
+@dataclass
+class Backbone:
+    """A frozen causal language model, without vocabulary projection."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    width: int
+    """H."""
+    name: str
+    """As the config names it."""
+    fingerprint: str
+    """16 hex digits that stand for the weights, the tokenizer and the number of layers."""
+
+    @property
+    def layers(self) -> int:
+        """Layers that were kept."""
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def embeddings(self) -> Tensor:
+        """Input embeddings of all tokens, [vocabulary, H]."""
+        return cast(nn.Embedding, self.model.get_input_embeddings()).weight
+
+    @property
+    def embedding_norm(self) -> float:
+        """Mean length of an input embedding: the size a soft token should have."""
+        return float(self.embeddings.detach().float().norm(dim=1).mean())
+
+
+def load_backbone(config: LLMConfig, cache_dir: Path, device: torch.device, seed: int = 0) -> Backbone:
+    """Load the model that ``config.name`` names; ``seed`` is that of tiny-random's weights.
+
+    Raises UserError where the name leads nowhere, the model is not a causal language model or has fewer layers than
+    asked for; all of that before weights are loaded.
+    """
+    dtype = choose_dtype(config.dtype, device)
+    if config.name == TINY:
+        layers = _layers_to_keep(config, LAYERS)
+        model, tokenizer = tiny_model(layers, seed), tiny_tokenizer()
+        content = weights_hash(model.named_parameters())
+    else:
+        directory = _directory(config, cache_dir)
+        model_config = _checked_config(config, directory)
+        layers = model_config.num_hidden_layers
+        model, tokenizer = _load(directory, model_config, dtype, config.name)
+        content = directory_hash(directory, cache_dir)
+    nn.Module.to(model, device=device, dtype=dtype).requires_grad_(False).eval()
+    return Backbone(model, tokenizer, model.config.hidden_size, config.name, short_hash(content, layers))
+
+
+def _directory(config: LLMConfig, cache_dir: Path) -> Path:
+    path = Path(config.name).expanduser()
+    if config.name == BUNDLED:
+        return bundled_directory(cache_dir)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise UserError(f"llm.name: no such file: {path}")
+        return convert_gguf(path, cache_dir / "llm" / f"{path.stem}-{file_sha256(path)[:12]}")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"llm.name: {path} is not a model directory: it has no config.json")
+        return path
+    if config.name.startswith((".", "/", "~")) or config.name.count("/") > 1:
+        raise UserError(f"llm.name: no such directory: {path}")
+    return hub_directory(config.name, config.revision)
+
+
+def _checked_config(config: LLMConfig, directory: Path) -> Any:
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    try:
+        with quiet_transformers():
+            found = AutoConfig.from_pretrained(directory)
+    except Exception as error:  # transformers raises many types for a broken or unknown config
+        raise UserError(f"llm.name: {directory / 'config.json'}: {' '.join(str(error).split())[:300]}") from None
+    is_causal = found.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not found.is_encoder_decoder
+    # Encoders such as BERT are in that list too; only they say that they are no decoder.
+    if not is_causal or found.get_text_config() is not found or getattr(found, "is_decoder", None) is False:
+        raise UserError(f"llm.name: {config.name} ({found.model_type}) is not a text-only causal language model")
+    found.num_hidden_layers = _layers_to_keep(config, found.num_hidden_layers)
+    if getattr(found, "layer_types", None):
+        found.layer_types = found.layer_types[: found.num_hidden_layers]
+    return found
+
+
+def _layers_to_keep(config: LLMConfig, available: int) -> int:
+    if config.num_layers > available:
+        raise UserError(f"llm.num_layers is {config.num_layers}, but {config.name} has only {available} layers")
+    return config.num_layers or available
+
+
+def _load(
+    directory: Path, config: Any, dtype: torch.dtype, name: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(directory)
+            model, report = AutoModel.from_pretrained(directory, config=config, dtype=dtype, output_loading_info=True)
+    except Exception as error:  # transformers raises many types for missing or damaged files
+        raise UserError(f"llm.name: {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    if report["missing_keys"]:
+        raise UserError(f"llm.name: {name}: {directory} lacks weights, e.g. {sorted(report['missing_keys'])[0]}")
+    return model, tokenizer

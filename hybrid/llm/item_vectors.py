@@ -1,0 +1,143 @@
+"""One vector per item from its text, by the LLM; kept on disk by content.
+
+The text follows a short opening, so that the first token's outsized state, which every causal LM has, falls on the
+opening and not on the text. Letters: N items (row 0 is padding), H width, T tokens, B batch.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybrid.errors import UserError
+from hybrid.llm.adapter import adapter_hash, without_adapter
+from hybrid.llm.fingerprint import short_hash
+from hybrid.llm.recommender import LLMRecommender
+from hybrid.modes import inference
+from hybrid.progress import progress
+
+OPENING = "Item:"
+BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a text becomes a vector."""
+
+    pooling: Literal["mean", "suffix"] = "mean"
+    """mean of the text's token states, or the state of the suffix token after the text."""
+    tokens: int = 32
+    """Tokens kept of a text."""
+    adapter: bool = True
+    """With the LoRA adapter, or the backbone as it came."""
+
+
+def encode_items(
+    recommender: LLMRecommender, texts: Sequence[str], encoding: Encoding, cache_dir: Path | None = None
+) -> Tensor:
+    """Vectors of ``texts`` [N], [N, H] float32 on the CPU; row 0 and items without text get the mean of the others.
+
+    With ``cache_dir`` they are read from ``cache_dir/vectors`` if the same texts were encoded by the same weights.
+    """
+    file = cache_dir / "vectors" / f"{_key(recommender, texts, encoding)}.safetensors" if cache_dir else None
+    vectors = _read(file, (len(texts), recommender.backbone.width)) if file else None
+    if vectors is None:
+        vectors = _encode(recommender, texts, encoding)
+        if file:
+            _write(file, vectors)
+    return vectors
+
+
+def _encode(recommender: LLMRecommender, texts: Sequence[str], encoding: Encoding) -> Tensor:
+    known = np.array([number for number, text in enumerate(texts) if number and text.strip()], dtype=np.int64)
+    if not len(known):
+        raise UserError("no item has a text, so the LLM has nothing to make item vectors from; see data.text_fields")
+    opening, rows = _tokens(recommender, [texts[number] for number in known], encoding.tokens)
+    vectors = torch.zeros(len(texts), recommender.backbone.width)
+    batches = list(_batches(np.array([len(row) for row in rows]) + len(opening)))
+    with inference(recommender), _adapter(recommender, encoding):
+        for batch in progress(batches, "item vectors", len(batches)):
+            vectors[known[batch]] = _pool(recommender, opening, [rows[number] for number in batch], encoding).cpu()
+    missing = np.setdiff1d(np.arange(len(texts)), known)
+    vectors[missing] = vectors[known].mean(dim=0)
+    return vectors
+
+
+def _adapter(recommender: LLMRecommender, encoding: Encoding) -> AbstractContextManager[None]:
+    return nullcontext() if encoding.adapter else without_adapter(recommender.lm)
+
+
+def _pool(recommender: LLMRecommender, opening: list[int], rows: list[list[int]], encoding: Encoding) -> Tensor:
+    device = recommender.suffix.device
+    ends = torch.tensor([len(opening) + len(row) for row in rows], device=device)  # [B]
+    tokens = torch.full((len(rows), int(ends.max()) + 1), opening[0])  # the last column is room for the suffix
+    for number, row in enumerate(rows):
+        tokens[number, : len(opening) + len(row)] = torch.tensor([*opening, *row])
+    embeddings = recommender.embed(tokens.to(device))
+    every = torch.arange(len(rows), device=device)
+    if encoding.pooling == "suffix":
+        embeddings[every, ends] = recommender.suffix.to(embeddings.dtype)
+    states = recommender.hidden(embeddings).float()  # [B, T, H]
+    if encoding.pooling == "suffix":
+        return states[every, ends]
+    time = torch.arange(tokens.shape[1], device=device)
+    is_text = (time >= len(opening)) & (time < ends[:, None])  # [B, T]
+    return (states * is_text[:, :, None]).sum(dim=1) / (ends - len(opening))[:, None]
+
+
+def _tokens(recommender: LLMRecommender, texts: list[str], most: int) -> tuple[list[int], list[list[int]]]:
+    tokenizer = recommender.backbone.tokenizer
+    opening = tokenizer(OPENING)["input_ids"]
+    encoded = tokenizer([" " + " ".join(text.split()) for text in texts], add_special_tokens=False)["input_ids"]
+    return opening, [row[:most] for row in encoded]
+
+
+def _batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Texts of similar length, about BATCH_TOKENS tokens at a time, the longest first."""
+    order = np.argsort(-lengths, kind="stable")
+    begin = 0
+    while begin < len(order):
+        size = max(1, BATCH_TOKENS // int(lengths[order[begin]]))
+        yield order[begin : begin + size]
+        begin += size
+
+
+def _key(recommender: LLMRecommender, texts: Sequence[str], encoding: Encoding) -> str:
+    backbone = recommender.backbone
+    adapter = adapter_hash(recommender.lm) if encoding.adapter else ""
+    suffix = recommender.suffix.tolist() if encoding.pooling == "suffix" else ""
+    encoded = (encoding.pooling, encoding.tokens, adapter, suffix)
+    return short_hash(OPENING, *texts, backbone.fingerprint, backbone.model.dtype, *encoded)
+
+
+def _read(file: Path, shape: tuple[int, int]) -> Tensor | None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        vectors = load_file(file)["vectors"]
+    except (OSError, SafetensorError, KeyError):
+        return None  # absent or damaged: computed again and overwritten
+    return vectors if vectors.shape == shape else None
+
+
+def _write(file: Path, vectors: Tensor) -> None:
+    from safetensors.torch import save_file
+
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"vectors": vectors.contiguous()}, beside)
+        os.replace(beside, file)
+    except OSError as error:
+        raise UserError(
+            f"cannot write item vectors to {file}: {error.strerror or error}; free some space or set data.cache_dir"
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""Batches of prompts for training, for writing user states to the exchange store, and for evaluation.
+
+Prompts of similar length stand together; the order of the batches is random and depends on (seed, epoch) alone.
+Letters: B prompts, L history length, M suffix slots.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hybrid.config.schema import PromptConfig
+from hybrid.data.split import Histories, Targets
+from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
+from hybrid.llm.windows import Windows, last_windows, target_windows, training_windows
+
+SHUFFLED_BATCHES = 32
+"""Prompts are sorted by length among this many batches at a time; more: less padding, less random batches."""
+
+
+class PromptBatches:
+    """The prompts of one dataset.
+
+    ``id_length`` is the L of `PromptBatch.id_items`, ``eval_prompts`` the batch size outside training (0: the same).
+    """
+
+    def __init__(
+        self,
+        train: Histories,
+        builder: PromptBuilder,
+        config: PromptConfig,
+        layout: SlotLayout,
+        batch_prompts: int,
+        id_length: int,
+        seed: int,
+        eval_prompts: int = 0,
+    ) -> None:
+        self.train = train
+        self.builder = builder
+        self.config = config
+        self.layout = layout
+        self.batch_prompts = batch_prompts
+        self.eval_prompts = eval_prompts or batch_prompts
+        self.id_length = id_length
+        self.seed = seed
+        self._n_prompts = len(self._windows(0))
+
+    def __len__(self) -> int:
+        """Batches in an epoch; the same in each."""
+        return -(-self._n_prompts // self.batch_prompts)
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[PromptBatch]:
+        """The training batches of an epoch but the first ``skip``, which are not built."""
+        windows = self._windows(epoch)
+        generator = np.random.default_rng((self.seed, epoch))
+        batches = bucket(self.builder.lengths(windows, self.layout), self.batch_prompts, generator)
+        return self._build(windows, batches[skip:])
+
+    def write_batches(self) -> Iterator[PromptBatch]:
+        """Each user's last window, up to and including the state after the last train item (target 0)."""
+        return self._in_order_of_length(last_windows(self.train, self.config.targets_per_prompt))
+
+    def target_batches(self, targets: Targets) -> Iterator[PromptBatch]:
+        """One prompt per target: its whole history, one suffix slot at the end. ``numbers`` says which target."""
+        return self._in_order_of_length(target_windows(self.train, targets))
+
+    def _windows(self, epoch: int) -> Windows:
+        return training_windows(self.train, self.config.windows_per_user, self.config.targets_per_prompt, epoch)
+
+    def _in_order_of_length(self, windows: Windows) -> Iterator[PromptBatch]:
+        order = np.argsort(-self.builder.lengths(windows, self.layout), kind="stable")
+        return self._build(windows, _cut(order, self.eval_prompts))
+
+    def _build(self, windows: Windows, batches: list[np.ndarray]) -> Iterator[PromptBatch]:
+        for batch in batches:
+            yield self.builder.build(windows.take(batch), self.layout, self.id_length, numbers=batch)
+
+
+def bucket(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Random batches of up to ``size`` rows of similar ``lengths``, in random order."""
+    batches = []
+    for part in _cut(generator.permutation(len(lengths)), size * SHUFFLED_BATCHES):
+        batches += _cut(part[np.argsort(lengths[part], kind="stable")], size)
+    return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[begin : begin + size] for begin in range(0, len(order), size)]

@@ -1,0 +1,113 @@
+"""The LLM recommender: frozen backbone, LoRA adapter, suffix token and scorer.
+
+Letters: B prompts, T tokens, H width, Q prefix tokens, M suffix slots, S item slots, N items, P score width.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from bridges.protocols import SlotKind
+from hybrid.config.schema import LLMConfig
+from hybrid.errors import UserError
+from hybrid.llm.adapter import adapter_weights, attach_adapter
+from hybrid.llm.backbone import Backbone
+from hybrid.llm.prompts import Index, PromptBatch
+from hybrid.llm.saved import load_recommender, save_recommender
+from hybrid.llm.scorers import create_scorer
+
+NO_SLOTS: Mapping[SlotKind, Tensor] = MappingProxyType({})
+
+
+class LLMRecommender(nn.Module):
+    """A causal language model that reads titles and soft tokens and scores every item."""
+
+    def __init__(self, backbone: Backbone, config: LLMConfig, n_items: int, id_width: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.lm = attach_adapter(backbone, config.lora)
+        self.suffix = nn.Parameter(_ordinary_embedding(backbone))
+        self.scorer = create_scorer(config, n_items, backbone.width, id_width).to(self.suffix.device)
+
+    @property
+    def embedding_norm(self) -> float:
+        """Mean length of an input embedding: the size a soft token should have."""
+        return self.backbone.embedding_norm
+
+    def states(self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor] = NO_SLOTS) -> Tensor:
+        """States at the suffix slots, [M, H] float32.
+
+        ``slots`` holds the soft tokens: prefix [B, Q, H], user [B, H], item [S, H]; gradients flow into them. Raises
+        UserError where a slot of the prompts gets no token, or tokens do not fit.
+        """
+        hidden = self.hidden(self._embed(batch, slots))  # [B, T, H]
+        return hidden[batch.suffix_index].float()
+
+    def hidden(self, embeddings: Tensor) -> Tensor:
+        """Final states of input embeddings, [B, T, H] -> [B, T, H].
+
+        No mask: prompts are padded on the right, where a causal model's real positions never look, and without one
+        attention runs its fastest kernel.
+        """
+        return self.lm(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Input embeddings of token ids, [B, T] -> [B, T, H], without gradient."""
+        with torch.no_grad():
+            return self.backbone.model.get_input_embeddings()(tokens)
+
+    def user_states(self, states: Tensor) -> Tensor:
+        """States [M, H] in the score space, [M, P]."""
+        return self.scorer.user(states)
+
+    def item_matrix(self) -> Tensor:
+        """Item matrix in the score space, [N, P]; row 0 is padding."""
+        return self.scorer.items()
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Adapter, suffix and scorer."""
+        return [*adapter_weights(self.lm).values(), self.suffix, *self.scorer.parameters()]
+
+    def save(self, directory: Path) -> None:
+        """Write a PEFT directory with ``scorer.safetensors`` beside the adapter."""
+        save_recommender(self, directory)
+
+    def load(self, directory: Path) -> None:
+        """Load what `save` wrote. Raises UserError where it was made for another base model, rank or catalogue."""
+        load_recommender(self, directory)
+
+    def _embed(self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor]) -> Tensor:
+        embeddings = self.embed(batch.tokens)
+        n_suffixes = len(batch.suffix_index[0])
+        places = [batch.suffix_index]
+        soft = [self.suffix.expand(n_suffixes, -1)]
+        asked: dict[SlotKind, Index] = {
+            "prefix": batch.prefix_index,
+            "user": batch.user_index,
+            "item": batch.item_index,
+        }
+        for kind, index in asked.items():
+            if len(index[0]):
+                places.append(index)
+                soft.append(self._soft_tokens(kind, len(index[0]), slots))
+        values = torch.cat([tokens.to(embeddings.dtype) for tokens in soft])
+        prompt, time = (torch.cat(parts) for parts in zip(*places, strict=True))
+        return embeddings.index_put((prompt, time), values)
+
+    def _soft_tokens(self, kind: SlotKind, count: int, slots: Mapping[SlotKind, Tensor]) -> Tensor:
+        if kind not in slots:
+            raise UserError(f"the prompts have {count} {kind} slots, but no bridge fills them")
+        tokens, width = slots[kind], self.backbone.width
+        if tokens.shape[-1] != width or tokens.numel() != count * width:
+            raise UserError(f"{count} {kind} slots of width {width} cannot take tokens of shape {tuple(tokens.shape)}")
+        return tokens.reshape(count, width)
+
+
+def _ordinary_embedding(backbone: Backbone) -> Tensor:
+    """The mean word, as long as a word: a neutral start that the model has seen the like of; [H] float32."""
+    mean = backbone.embeddings.detach().float().mean(dim=0)
+    return mean * (backbone.embedding_norm / mean.norm())

@@ -1,0 +1,71 @@
+"""A trained LLM recommender on disk: a PEFT directory with `scorer.safetensors` beside the adapter."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from hybrid.errors import UserError
+from hybrid.llm.adapter import load_adapter, save_adapter
+
+if TYPE_CHECKING:
+    from hybrid.llm.recommender import LLMRecommender
+
+SCORER_FILE = "scorer.safetensors"
+
+
+def save_recommender(recommender: "LLMRecommender", directory: Path) -> None:
+    """Write adapter, suffix and scorer, its item vectors included."""
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    save_adapter(recommender.lm, directory)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(recommender).items()}
+    save_file(tensors, directory / SCORER_FILE, metadata=_identity(recommender))
+
+
+def load_recommender(recommender: "LLMRecommender", directory: Path) -> None:
+    """Load what `save_recommender` wrote, all of it or nothing.
+
+    Raises UserError where a file is missing or damaged, or was made for another base model, scorer or adapter shape.
+    """
+    saved = _read(directory / SCORER_FILE, _identity(recommender))
+    own = _tensors(recommender)
+    for name in sorted(own.keys() | saved.keys()):
+        ours = tuple(own[name].shape) if name in own else "absent"
+        theirs = tuple(saved[name].shape) if name in saved else "absent"
+        if ours != theirs:
+            raise UserError(f"{directory / SCORER_FILE}: {name} is {theirs}, but this run's is {ours}")
+    load_adapter(recommender.lm, directory)
+    for name, tensor in own.items():
+        tensor.data.copy_(saved[name])
+
+
+def _tensors(recommender: "LLMRecommender") -> dict[str, Tensor]:
+    scorer = {f"scorer.{name}": tensor for name, tensor in recommender.scorer.state_dict().items()}
+    return {"suffix": recommender.suffix, **scorer}
+
+
+def _identity(recommender: "LLMRecommender") -> dict[str, str]:
+    backbone = recommender.backbone
+    return {
+        "base_model": backbone.name,
+        "layers": str(backbone.layers),
+        "weights": backbone.fingerprint,
+        "scorer": recommender.config.scorer.kind,
+    }
+
+
+def _read(path: Path, identity: dict[str, str]) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except Exception as error:  # a missing file and a damaged one come as different types
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    for key, own in identity.items():
+        if metadata.get(key) != own:
+            raise UserError(f"{path}: {key} is {metadata.get(key)!r}, but this run has {own!r}")
+    return tensors

@@ -1,0 +1,98 @@
+"""From LLM states to scores of all items: ``logits = user(states) @ items().T``.
+
+Row 0 of `items` is padding; ranking must mask it.
+Letters: H LLM width, N items (row 0 is padding), D id width, P score width, Z item vector width, M states.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from bridges.whitening import Whitening, component_count
+from hybrid.config.schema import LLMConfig
+from hybrid.errors import UserError
+
+
+class Scorer(nn.Module, ABC):
+    """Both halves of an inner product, P wide."""
+
+    @abstractmethod
+    def user(self, states: Tensor) -> Tensor:
+        """States [M, H] float32 -> user states [M, P]; a temperature is inside."""
+
+    @abstractmethod
+    def items(self) -> Tensor:
+        """Item matrix [N, P]."""
+
+
+class SuffixCosine(Scorer):
+    """Cosine of the suffix state and the item's vector, both projected to ``width`` (0: compared as they are).
+
+    Item vectors come from the LLM too (Laser, Zhang et al.); ``whiten_width`` principal components of them are kept,
+    whitened (0: all, left as they are).
+    """
+
+    item_vectors: Tensor
+    """[N, Z]; Z is at most min(H, N - 2) where vectors are whitened."""
+
+    def __init__(self, n_items: int, state_width: int, whiten_width: int, width: int, temperature: float) -> None:
+        super().__init__()
+        vector_width = component_count(n_items, state_width, whiten_width) if whiten_width else state_width
+        if not width and state_width != vector_width:
+            raise UserError(
+                f"llm.scorer.width=0 compares states of width {state_width} with item vectors of width {vector_width}; "
+                "set llm.whiten_width=0 or a scorer width"
+            )
+        self.temperature = temperature
+        self.whiten_width = whiten_width
+        self.user_projection = nn.Linear(state_width, width) if width else nn.Identity()
+        self.item_projection = nn.Linear(vector_width, width) if width else nn.Identity()
+        self.register_buffer("item_vectors", torch.zeros(n_items, vector_width))
+
+    def set_item_vectors(self, vectors: Tensor) -> None:
+        """Take over the LLM's item vectors [N, H]; they are whitened here. Row 0 is not used."""
+        kept = Whitening.fit(vectors, self.whiten_width).apply(vectors) if self.whiten_width else vectors
+        if kept.shape != self.item_vectors.shape:
+            raise ValueError(f"item vectors are {tuple(kept.shape)}, expected {tuple(self.item_vectors.shape)}")
+        self.item_vectors.copy_(kept)
+
+    def user(self, states: Tensor) -> Tensor:
+        """See `Scorer`."""
+        return normalize(self.user_projection(states), dim=-1) / self.temperature
+
+    def items(self) -> Tensor:
+        """See `Scorer`."""
+        return normalize(self.item_projection(self.item_vectors), dim=-1)
+
+
+class IdHead(Scorer):
+    """Inner product with a trainable item table, which may start as the ID model's."""
+
+    def __init__(self, n_items: int, state_width: int, id_width: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(state_width, id_width)
+        self.table = nn.Parameter(torch.randn(n_items, id_width) * id_width**-0.5)
+
+    def load_table(self, table: Tensor) -> None:
+        """Start from ``table`` [N, D]."""
+        if table.shape != self.table.shape:
+            raise ValueError(f"the item table is {tuple(table.shape)}, expected {tuple(self.table.shape)}")
+        with torch.no_grad():
+            self.table.copy_(table)
+
+    def user(self, states: Tensor) -> Tensor:
+        """See `Scorer`."""
+        return self.projection(states)
+
+    def items(self) -> Tensor:
+        """See `Scorer`."""
+        return self.table
+
+
+def create_scorer(config: LLMConfig, n_items: int, state_width: int, id_width: int) -> Scorer:
+    """The scorer that ``config.scorer`` asks for; the ID model's width D is used by id_head only."""
+    if config.scorer.kind == "id_head":
+        return IdHead(n_items, state_width, id_width)
+    return SuffixCosine(n_items, state_width, config.whiten_width, config.scorer.width, config.scorer.temperature)
