@@ -5,6 +5,7 @@ The checkpoint holds tensors and plain values only (RecBole's own pickles its Co
 """
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def load_into_recbole(directory: Path) -> nn.Module:
         raise UserError(f"{directory}: no {CHECKPOINT}; not an ID model exported for RecBole") from None
     except IDModelError as error:
         raise UserError(str(error)) from None
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: not a checkpoint of an exported ID model: {error}") from None
     return model.eval()
 

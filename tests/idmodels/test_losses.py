@@ -1,0 +1,72 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from idmodels import losses
+from idmodels.losses import full_softmax
+
+
+def _random(rows: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    states = torch.randn(rows, 5, dtype=dtype, requires_grad=True)
+    table = torch.randn(11, 5, dtype=dtype, requires_grad=True)
+    return states, table, torch.randint(0, 11, (rows,))
+
+
+def test_by_hand() -> None:
+    # Logits (0, ln 3) of two rows: probabilities 1/4 and 3/4; the padding row is a candidate too.
+    table = torch.tensor([[0.0], [math.log(3.0)]])
+    loss = full_softmax(torch.ones(2, 1), table, torch.tensor([1, 0]))
+    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2, abs=1e-6)
+
+
+def test_equal_logits_cost_the_log_of_the_catalogue() -> None:
+    assert full_softmax(torch.zeros(4, 3), torch.randn(50, 3), torch.arange(4)).item() == pytest.approx(math.log(50))
+
+
+@pytest.mark.parametrize("rows", [1, 16, 40])
+def test_value_and_gradients_equal_torch_over_several_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(losses, "_CHUNK_LOGITS", {"cpu": 1})  # the smallest chunk: 16 rows
+    states, table, targets = _random(rows)
+    ours = torch.autograd.grad(3.0 * full_softmax(states, table, targets), (states, table))
+    theirs = torch.autograd.grad(3.0 * F.cross_entropy(states @ table.T, targets), (states, table))
+    assert full_softmax(states, table, targets).item() == pytest.approx(
+        F.cross_entropy(states @ table.T, targets).item(), abs=1e-6
+    )
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine, reference, atol=1e-6)
+
+
+def test_value_without_gradient_is_the_same() -> None:
+    states, table, targets = _random(40)
+    with torch.no_grad():
+        assert full_softmax(states, table, targets).item() == pytest.approx(
+            F.cross_entropy(states @ table.T, targets).item(), abs=1e-6
+        )
+
+
+def test_a_constant_table_gets_no_gradient() -> None:
+    states, table, targets = _random(8)
+    full_softmax(states, table.detach(), targets).backward()
+    assert states.grad is not None
+    assert table.grad is None
+
+
+def test_logits_never_stand_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "_CHUNK_LOGITS", {"cpu": 1 << 14})
+    seen = []
+    log_softmax = torch.log_softmax
+    monkeypatch.setattr(torch, "log_softmax", lambda x, dim: (seen.append(x.numel()), log_softmax(x, dim))[1])
+    table = torch.randn(512, 4, requires_grad=True)
+    full_softmax(torch.randn(1000, 4), table, torch.randint(0, 512, (1000,))).backward()
+    assert sum(seen) == 1000 * 512
+    assert max(seen) <= 1 << 14
+
+
+def test_bfloat16_states_are_scored_in_float32() -> None:
+    states, table, targets = _random(8, torch.bfloat16)
+    expected = F.cross_entropy(states.float() @ table.float().T, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert full_softmax(states, table, targets).item() == pytest.approx(expected.item(), abs=1e-6)

@@ -1,0 +1,16 @@
+import torch
+
+from idmodels.contract import IDModel
+from idmodels.scoring import last_states
+
+
+def test_state_after_the_last_item(model: IDModel, histories: torch.Tensor) -> None:
+    states = last_states(model, histories, torch.tensor([6, 3, 1]))
+    encoded = model.encode(histories)
+    assert torch.equal(states, torch.stack([encoded[0, 5], encoded[1, 2], encoded[2, 0]]))
+
+
+def test_an_empty_history_scores_every_item_alike(model: IDModel) -> None:
+    states = last_states(model, torch.tensor([[1, 2], [0, 0]]), torch.tensor([2, 0]))
+    assert states[0].abs().sum() > 0
+    assert torch.equal(states[1], torch.zeros(model.width))

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+
+from idmodels.batches import IDBatch, IDBatches
+from idmodels.contract import IDModel
+from idmodels.losses import full_softmax
+from idmodels.training import batch_states, create_optimizer, scored_positions, sequence_loss, train_epoch
+
+BATCH = IDBatch(
+    items=torch.tensor([[1, 2, 3], [4, 5, 0]]),
+    targets=torch.tensor([[2, 3, 9], [5, 0, 0]]),
+    rows=torch.tensor([[0, 1, 2], [8, 9, -1]]),
+)
+
+
+def test_scored_positions_are_those_with_a_target() -> None:
+    mask = scored_positions(BATCH)
+    assert mask.tolist() == [[True, True, True], [True, False, False]]
+    assert BATCH.rows[mask].tolist() == [0, 1, 2, 8]
+
+
+def test_sequence_loss_is_the_softmax_at_those_positions(model: IDModel) -> None:
+    loss, states, mask = sequence_loss(model, BATCH)
+    encoded = model.encode(BATCH.items)
+    expected = torch.stack([encoded[0, 0], encoded[0, 1], encoded[0, 2], encoded[1, 0]])
+    assert torch.equal(states, expected)
+    assert torch.equal(batch_states(model, BATCH), expected)
+    assert torch.equal(mask, scored_positions(BATCH))
+    assert torch.equal(loss, full_softmax(expected, model.item_table(), torch.tensor([2, 3, 9, 5])))
+
+
+def test_a_given_table_is_used_for_input_and_output(model: IDModel) -> None:
+    table = torch.randn(model.n_items, model.width)
+    loss, states, _ = sequence_loss(model, BATCH, table)
+    model.item_embedding.weight.data = table
+    assert torch.equal(states, batch_states(model, BATCH))
+    assert torch.equal(loss, sequence_loss(model, BATCH)[0])
+
+
+def test_epoch_reports_the_mean_over_targets_and_trains(model: IDModel) -> None:
+    batches = IDBatches(np.arange(1, 13), np.array([0, 4]), np.array([4, 12]), 6, 3, seed=0)
+    optimizer = create_optimizer(model, learning_rate=1e-12)
+    before = model.eval().state_dict()["item_embedding.weight"].clone()
+    losses = [(sequence_loss(model, batch)[0].item(), int((batch.targets > 0).sum())) for batch in batches.epoch(0)]
+    expected = sum(loss * count for loss, count in losses) / sum(count for _, count in losses)
+    assert len(losses) > 1
+    assert train_epoch(model, batches.epoch(0), optimizer) == pytest.approx(expected, abs=1e-5)
+    train_epoch(model, batches.epoch(1), create_optimizer(model, learning_rate=0.1))
+    assert not torch.equal(model.item_embedding.weight, before)
+
+
+def test_clipping_bounds_the_step(model: IDModel) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    before = torch.cat([weight.detach().flatten().clone() for weight in model.parameters()])
+    train_epoch(model, [BATCH], optimizer, clip_norm=0.01)
+    after = torch.cat([weight.detach().flatten() for weight in model.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
