@@ -144,11 +144,6 @@ for name in ("hybrid", "bridges", "transformers", "peft", "recbole", "pandas", "
 import torch
 from idmodels.saved import load_id_model
 from idmodels.scoring import last_states
-from idmodels.settings import IDSettings
-
-
-N_ITEMS = 13
-SmallSettings = Callable[..., IDSettings]
 model, ids = load_id_model(sys.argv[1])
 scores = last_states(model, torch.tensor([[1, 2]]), torch.tensor([2])) @ model.item_table().T
 print(len(ids), scores.shape[1], f"{scores.sum().item():.4f}")

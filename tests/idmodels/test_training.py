@@ -39,7 +39,7 @@ def test_a_given_table_is_used_for_input_and_output(model: IDModel) -> None:
 
 
 def test_epoch_reports_the_mean_over_targets_and_trains(model: IDModel) -> None:
-    batches = IDBatches(np.arange(1, 13), np.array([0, 4]), np.array([4, 12]), 6, 3, seed=0)
+    batches = IDBatches(np.arange(1, 13), np.array([0, 4, 7]), np.array([4, 7, 12]), 6, 4, seed=0)
     optimizer = create_optimizer(model, learning_rate=1e-12)
     before = model.eval().state_dict()["item_embedding.weight"].clone()
     losses = [(sequence_loss(model, batch)[0].item(), int((batch.targets > 0).sum())) for batch in batches.epoch(0)]
