@@ -5,6 +5,7 @@ list, at the positions for which the other side has written a user state. A posi
 confidence or by the agreement of both sides' top lists.
 """
 
+from collections.abc import Collection
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from bridges.agreement import overlap_shares
 from bridges.candidates import Candidates, draw_candidates
 from bridges.errors import BridgeError, nearest
-from bridges.protocols import Bridge, Direction, Place, ScoredBatch, Side
+from bridges.protocols import Bridge, Direction, Kind, Place, ScoredBatch, Side
 from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
 
@@ -56,6 +57,14 @@ class MutualDistillation(Bridge):
         self.candidates = candidates
         self.weighting = weighting
         self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
+
+    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
+        """Both halves of the teacher's scores, for every learner that has a weight."""
+        open_to: dict[Side, Direction] = {"id": "llm2id", "llm": "id2llm"}
+        teachers: dict[Side, Side] = {"id": "llm", "llm": "id"}
+        taught = [side for side, way in open_to.items() if way in directions and self.learner_weight[side]]
+        kinds: tuple[Kind, ...] = ("user", "item")
+        return {(teachers[side], kind) for side in taught for kind in kinds}
 
     def refresh(self) -> None:
         """Forget the item matrices that were read before."""

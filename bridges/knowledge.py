@@ -5,13 +5,14 @@ what the plain one costs.
 """
 
 import math
+from collections.abc import Collection
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError, nearest
-from bridges.protocols import Bridge, Direction, Place
+from bridges.protocols import Bridge, Direction, Kind, Place, Side
 from bridges.sharing import ExchangeStore
 from bridges.whitening import Whitening, component_count
 
@@ -59,6 +60,10 @@ class KnowledgeFeatures(Bridge):
         self.basis: Tensor
         self.z: Tensor
         self.register_load_state_dict_post_hook(_read_fitted)
+
+    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
+        """See `Bridge`."""
+        return {("llm", "text")}
 
     def item_features(self) -> Tensor | None:
         """W z [N, D], row 0 exactly zero; None until the store has had text vectors."""

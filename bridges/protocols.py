@@ -7,6 +7,7 @@ Letters: B prompts, L history length, N items (row 0 is padding), D id width, H 
 M scored positions, S item slots, Q query tokens.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,6 +17,8 @@ Side = Literal["id", "llm"]
 Direction = Literal["id2llm", "llm2id", "both"]
 Place = Literal["data", "prompt", "weights", "features", "targets", "store"]
 SlotKind = Literal["prefix", "user", "item"]
+Kind = Literal["item", "user", "text"]
+"""Kinds of tables in the exchange store, see `bridges.sharing`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class Bridge(nn.Module):
     name: ClassVar[str]
     direction: ClassVar[Direction]
     place: ClassVar[Place]
+
+    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
+        """Tables of the exchange store that it reads where these directions are open; others need not be written."""
+        return set()
 
     def slots(self) -> dict[SlotKind, int]:
         """Slots this bridge fills: how many prefix tokens, or 1 for user and item (one beside each title)."""

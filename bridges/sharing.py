@@ -7,16 +7,14 @@ arXiv 2311.03778; the momentum is this project's reading of the paper's "storage
 Letters: N items (row 0 is padding), R rows (interactions of the train part), P width of a score space, H LLM width.
 """
 
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, TypedDict, get_args
 
 import torch
 from torch import Tensor
 
 from bridges.errors import BridgeError, nearest
-from bridges.protocols import Side
+from bridges.protocols import Kind, Side
 from bridges.table import EVERY_ROW, NEVER, Rows, Table
-
-Kind = Literal["item", "user", "text"]
 
 
 class StoreState(TypedDict):
@@ -94,6 +92,10 @@ class ExchangeStore:
         """Whether the table exists, which is when any row of it was written."""
         self._size(side, kind)
         return (side, kind) in self._tables
+
+    def tables(self) -> list[tuple[Side, Kind]]:
+        """(side, kind) of every table that was written."""
+        return sorted(self._tables)
 
     def staleness(self, side: Side, kind: Kind, now: int) -> float:
         """Mean steps since the written rows were written; BridgeError where none was."""

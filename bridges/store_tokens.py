@@ -4,6 +4,7 @@ BDLM's ``<uid>`` and ``<iid>`` (arXiv 2311.03778): ``x_uid = P_u(E_U[row])``, ``
 exchange store as E and a two-layer projector P per table.
 """
 
+from collections.abc import Collection
 from typing import ClassVar
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bridges.errors import BridgeError
-from bridges.protocols import Bridge, Direction, Place, PromptContext, SlotFill, SlotKind
-from bridges.sharing import ExchangeStore, Kind
+from bridges.protocols import Bridge, Direction, Kind, Place, PromptContext, Side, SlotFill, SlotKind
+from bridges.sharing import ExchangeStore
 from bridges.soft_tokens import learned_tokens, projector
 
 
@@ -35,6 +36,10 @@ class StoreTokens(Bridge):
         self.item_projector = projector(id_width, llm_width, embedding_norm)
         self.unknown_user = learned_tokens(1, llm_width, embedding_norm)
         self.unknown_item = learned_tokens(1, llm_width, embedding_norm)
+
+    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
+        """See `Bridge`."""
+        return {("id", "user"), ("id", "item")}
 
     def slots(self) -> dict[SlotKind, int]:
         """One user token, one token beside each title."""

@@ -120,10 +120,10 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from hybrid.data.prepare import prepare, statistics
+    from hybrid.data.prepare import prepare, statistics_table
 
     config = load_config(None, [*options.overrides, f"data.dataset={options.dataset}"])
-    print(statistics(prepare(config.data)))
+    print(statistics_table(prepare(config.data)))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -158,9 +158,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from hybrid.export.id_model import export_run
+    from hybrid.export.run import export_run
 
-    print(export_run(options.directory, options.format, options.out))
+    target = export_run(options.directory, options.format, options.out)
+    print(f"exported ID model ({options.format}): {target}")
 
 
 if __name__ == "__main__":

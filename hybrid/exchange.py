@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from bridges.protocols import Bridge, Direction, PromptContext, ScoredBatch, Side, SlotFill, SlotKind
+from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatch, Side, SlotFill, SlotKind
 from bridges.registry import create_bridges
-from bridges.sharing import ExchangeStore, Kind
+from bridges.sharing import ExchangeStore
 from hybrid.config.schema import Arm, BridgesConfig
+from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, SlotLayout
 from hybrid.modes import inference
 from idmodels.contract import IDModel
@@ -113,6 +114,20 @@ class Exchange:
         for side, kind in self.store.tables():
             values[f"staleness/{side}_{kind}"] = self.store.staleness(side, kind, now)
         return values
+
+    def bridge_state(self) -> dict[str, Tensor]:
+        """State of all bridges, by ``name.key``."""
+        states = {name: bridge.state_dict() for name, bridge in self.bridges.items()}
+        return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
+
+    def load_bridge_state(self, state: dict[str, Tensor]) -> None:
+        """Load `bridge_state`; UserError where it is of other bridges."""
+        saved, own = state.keys(), self.bridge_state().keys()
+        if different := sorted(saved ^ own):
+            raise UserError(f"saved bridges differ from this run's: {different[0]} is on one side only")
+        for name, bridge in self.bridges.items():
+            mine = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
+            bridge.load_state_dict(mine)
 
     def _context(self, batch: PromptBatch) -> PromptContext:
         assert self.id_model is not None  # bridges with slots exist only in arms with both sides

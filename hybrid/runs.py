@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hybrid.config.load import build_config, dump_config, read_yaml
+from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Arm, Config
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training

@@ -4,14 +4,166 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model
 
+from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.config.schema import Config
 from hybrid.data.split import TrainingData
+from hybrid.errors import UserError
 from hybrid.exchange import SIDES, Exchange, create_exchange
+from hybrid.llm.backbone import load_backbone
+from hybrid.llm.item_vectors import Encoding, encode_items
 from hybrid.llm.prompt_batches import PromptBatches
+from hybrid.llm.prompts import PromptBuilder
 from hybrid.llm.recommender import LLMRecommender
-from hybrid.training.checkpoint import load_tensors, save_tensors
-from hybrid.training.run_directory import read_json, write_json
+from hybrid.llm.scorers import IdHead, SuffixCosine
 from idmodels.contract import IDModel
 from idmodels.registry import create_id_model
+
+ID, LLM, BRIDGES, STORE = "id.safetensors", "llm", "bridges.safetensors", "store.safetensors"
+
+
+@dataclass
+class System:
+    """The models of one arm and what lies between them; a side that the arm does not train is None."""
+
+    config: Config
+    data: TrainingData
+    device: torch.device
+    id_model: IDModel | None
+    recommender: LLMRecommender | None
+    prompts: PromptBatches | None
+    exchange: Exchange
+
+    def need_id(self) -> IDModel:
+        """The ID model of an arm that has one."""
+        assert self.id_model is not None
+        return self.id_model
+
+    def need_llm(self) -> LLMRecommender:
+        """The LLM recommender of an arm that has one."""
+        assert self.recommender is not None
+        return self.recommender
+
+    def need_prompts(self) -> PromptBatches:
+        """The prompts of an arm with an LLM."""
+        assert self.prompts is not None
+        return self.prompts
+
+    def encode_items(self, step: int) -> None:
+        """Encode the item texts with the LLM as it is now; for its scorer, and for the store where a bridge reads it.
+
+        The same texts and weights are encoded once and then read from the cache.
+        """
+        recommender, llm = self.need_llm(), self.config.llm
+        uses_vectors = isinstance(recommender.scorer, SuffixCosine)
+        if not uses_vectors and not self.exchange.reads("llm", "text"):
+            return
+        encoding = Encoding(llm.item_pooling, llm.encode_tokens)
+        vectors = encode_items(recommender, self.data.item_text, encoding, Path(self.config.data.cache_dir))
+        if isinstance(recommender.scorer, SuffixCosine):
+            recommender.scorer.set_item_vectors(vectors.to(self.device))
+        if self.exchange.reads("llm", "text"):
+            store = self.exchange.store
+            store.write("llm", "text", vectors, step=step, fingerprint=self.exchange.fingerprint)
+
+    def start_head(self) -> None:
+        """Let an `id_head` scorer start from the ID model's item table, where knowledge may cross that way."""
+        if self.recommender is not None and "id2llm" in self.exchange.directions:
+            scorer = self.recommender.scorer
+            if isinstance(scorer, IdHead):
+                scorer.load_table(self.need_id().item_table().detach())
+
+    def serving_parameters(self) -> int:
+        """Weights that answering with the LLM side needs: the model, what its prompts read, the scorer."""
+        assert self.recommender is not None
+        modules = [self.recommender, *self.exchange.modules("llm")]
+        if self.exchange.layout().prefix and self.id_model is not None:
+            modules.append(self.id_model)
+        return sum(weight.numel() for module in modules for weight in module.parameters())
+
+    def save(self, directory: Path) -> None:
+        """Write both models, the bridges and the store into an existing directory."""
+        if self.id_model is not None:
+            save_tensors(directory / ID, self.id_model.state_dict())
+        if self.recommender is not None:
+            self.recommender.save(directory / LLM)
+        save_tensors(directory / BRIDGES, self.exchange.bridge_state())
+        state = self.exchange.store.state_dict()
+        save_tensors(directory / STORE, state["tensors"], state["metadata"])
+
+    def load(self, directory: Path) -> None:
+        """Load what `save` wrote; UserError where it does not fit this run."""
+        if self.id_model is not None:
+            tensors, _ = load_tensors(directory / ID)
+            self.id_model.load_state_dict(tensors)
+        if self.recommender is not None:
+            self.recommender.load(directory / LLM)
+        tensors, _ = load_tensors(directory / BRIDGES)
+        self.exchange.load_bridge_state(tensors)
+        tensors, metadata = load_tensors(directory / STORE)
+        self.exchange.store.load_state_dict({"tensors": tensors, "metadata": metadata})
+        self.exchange.refresh()
+
+
+def build_system(config: Config, data: TrainingData) -> System:
+    """Load and create what the config's arm needs.
+
+    Each part is drawn from the seed by itself, so that an arm's ID model starts like that of any other arm.
+
+    Raises:
+        UserError: a model that can't be loaded, or a device that is not there.
+    """
+    device = choose_device(config.device)
+    sides = SIDES[config.arm]
+    torch.manual_seed(config.seed)
+    id_model = create_id_model(data.n_items, config.id).to(device) if "id" in sides else None
+    torch.manual_seed(config.seed)
+    recommender = _recommender(config, data, device) if "llm" in sides else None
+    torch.manual_seed(config.seed)
+    exchange = create_exchange(
+        config.bridges,
+        config.arm,
+        id_model,
+        recommender.backbone.width if recommender else 0,
+        recommender.embedding_norm if recommender else 0.0,
+        len(data.train.items),
+        data.n_items,
+        data.fingerprint,
+    )
+    for bridge in exchange.bridges.values():
+        bridge.to(device)
+    prompts = _prompts(config, data, recommender, exchange) if recommender else None
+    system = System(config, data, device, id_model, recommender, prompts, exchange)
+    torch.manual_seed(config.seed)
+    return system
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one; UserError for one that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device: {name!r} is unknown; accepted: auto, cpu, cuda, cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device: {name} is not there; {torch.cuda.device_count()} CUDA devices are")
+    return device
+
+
+def _recommender(config: Config, data: TrainingData, device: torch.device) -> LLMRecommender:
+    backbone = load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
+    return LLMRecommender(backbone, config.llm, data.n_items, config.id.width).to(device)
+
+
+def _prompts(config: Config, data: TrainingData, recommender: LLMRecommender, exchange: Exchange) -> PromptBatches:
+    return PromptBatches(
+        data.train,
+        PromptBuilder(recommender.backbone.tokenizer, data.item_text, config.llm.prompt),
+        config.llm.prompt,
+        exchange.layout(),
+        config.train.llm.batch_prompts,
+        config.id.max_length,
+        config.seed,
+        config.evaluation.llm_batch_prompts,
+    )

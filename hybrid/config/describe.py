@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from hybrid.config.schema import Config
@@ -45,7 +46,7 @@ def field_docs(cls: type) -> dict[str, str]:
 def _own_docs(cls: type) -> dict[str, str]:
     body = cast(ast.ClassDef, ast.parse(inspect.getsource(cls)).body[0]).body
     docs = {}
-    for statement, after in zip(body, body[1:], strict=False):
+    for statement, after in pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
             value = after.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):

@@ -1,7 +1,7 @@
 """From yaml, a preset and dotted overrides to one checked `Config`.
 
-Later sources win: defaults, the preset, the yaml file, then ``key=value`` overrides. An unknown key is an error that names
-the nearest one; RecBole's own names for data and evaluation are accepted (see `hybrid.config.recbole_keys`).
+Later sources win: defaults, the preset, the yaml file, then ``key=value`` overrides. An unknown key is an error that
+names the nearest one; RecBole's own names for data and evaluation are accepted (see `hybrid.config.recbole_keys`).
 """
 
 from collections.abc import Mapping, Sequence

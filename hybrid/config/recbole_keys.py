@@ -46,7 +46,7 @@ def translate_recbole_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in tree.items():
         if key in RENAMED:
             _put(ours, RENAMED[key], str(value).lower() if key == "valid_metric" else value)
-        elif key not in WITHOUT_EFFECT and not (key == "dataset"):
+        elif key not in WITHOUT_EFFECT and key != "dataset":
             _keep(ours, key, value)
     _dataset(tree, ours)
     _model(tree, ours)

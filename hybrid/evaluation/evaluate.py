@@ -48,9 +48,8 @@ def evaluate_run(path: Path, part: Part) -> dict[str, Any]:
 def _open(config: Config, run: RunDirectory, part: Part) -> tuple[System, Targets]:
     dataset = prepare(config.data)
     if dataset.fingerprint != run.dataset_fingerprint():
-        raise UserError(
-            f"{run.path}: trained on dataset {run.dataset_fingerprint()}, but {config.data.dataset} is now {dataset.fingerprint}"
-        )
+        known, now = run.dataset_fingerprint(), dataset.fingerprint
+        raise UserError(f"{run.path}: trained on dataset {known}, but {config.data.dataset} is now {now}")
     data = split_training(dataset, config.data)
     targets = open_test(dataset, config.data) if part == "test" else data.valid
     return build_system(config, data), targets

@@ -10,9 +10,9 @@ from hybrid.config.schema import EvaluationConfig
 from hybrid.data.split import Targets
 from hybrid.evaluation.metrics import ranking_metrics
 from hybrid.evaluation.ranking import full_ranks
+from hybrid.exchange import Exchange
 from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.recommender import LLMRecommender
-from hybrid.exchange import Exchange
 from hybrid.modes import inference
 from hybrid.progress import progress
 from idmodels.batches import padded_histories
@@ -70,18 +70,15 @@ class LLMRanker:
 
     def user_states(self, targets: Targets) -> Tensor:
         """See `Ranker`."""
-        states = torch.empty(0)
-        done = 0
+        parts, numbers = [], []
         with inference(self.recommender, *self.exchange.bridges.values()):
-            for order, batch in progress(self.prompts.target_batches(targets), "ranking llm", len(targets.users)):
-                part = self.recommender.user_states(
-                    self.recommender.states(batch.to(self.device), self.exchange.fill(batch).tokens)
-                )
-                if done == 0:
-                    states = part.new_empty(len(targets.users), part.shape[1])
-                states[order.to(self.device)] = part
-                done += len(part)
-        return states
+            for batch in progress(self.prompts.target_batches(targets), "ranking llm"):
+                batch = batch.to(self.device)
+                hidden = self.recommender.states(batch, self.exchange.fill(batch).tokens)
+                parts.append(self.recommender.user_states(hidden))
+                numbers.append(batch.numbers)
+        states = torch.cat(parts)
+        return torch.empty_like(states).index_copy_(0, torch.cat(numbers), states)
 
     def item_matrix(self) -> Tensor:
         """See `Ranker`."""

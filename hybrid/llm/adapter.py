@@ -40,6 +40,7 @@ def attach_adapter(backbone: Backbone, config: LoRAConfig) -> "PeftModel":
         target_modules=list(config.targets),
         base_model_name_or_path=backbone.name,
     )
+    backbone.model.name_or_path = backbone.name  # what PEFT writes down as the base model
     with quiet_transformers():
         model = get_peft_model(backbone.model, settings, autocast_adapter_dtype=True)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

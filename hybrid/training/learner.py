@@ -51,6 +51,11 @@ class Learner(ABC, Generic[Batch]):
         self.epoch = 0
         self.batches_done = 0
 
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     @abstractmethod
     def batches_per_epoch(self) -> int:
         """Batches in one epoch."""
@@ -62,6 +67,10 @@ class Learner(ABC, Generic[Batch]):
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The parts of the loss, by name; their sum is what is minimised."""
+
+    @abstractmethod
+    def write_store(self, step: int) -> None:
+        """Write to the exchange store what its bridges read of this side; ``step`` is that of both sides together."""
 
     def wake(self) -> None:
         """Begin to learn."""
@@ -98,7 +107,7 @@ class Learner(ABC, Generic[Batch]):
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
         logs = {name: value.item() for name, value in losses.items()}
-        logs |= {"loss": total.item(), "gradient_norm": norm.item(), "learning_rate": self.rate.get_last_lr()[0]}
+        logs |= {"loss": total.item(), "gradient_norm": norm.item(), "learning_rate": self.learning_rate}
         self.optimizer.step()
         self.rate.step()
         self.steps += 1

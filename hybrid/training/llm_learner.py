@@ -73,5 +73,7 @@ class LLMLearner(Learner[PromptBatch]):
                 for batch in progress(self.prompts.write_batches(), "writing llm states"):
                     batch = batch.to(self.device)
                     hidden = self.recommender.states(batch, self.exchange.fill(batch).tokens)
-                    states = self.recommender.user_states(hidden)
-                    store.write("llm", "user", states, step=step, fingerprint=fingerprint, index=batch.rows)
+                    states, known = self.recommender.user_states(hidden), batch.rows >= 0
+                    store.write(
+                        "llm", "user", states[known], step=step, fingerprint=fingerprint, index=batch.rows[known]
+                    )

@@ -1,7 +1,7 @@
 """What a run shows: TensorBoard, ``metrics.jsonl`` and the log.
 
-Tags: ``train/id/*``, ``train/llm/*`` and ``valid/id/*``, ``valid/llm/*`` over each side's own steps, ``exchange/*`` over
-the steps of both together. TensorBoard keeps the wall time of every point too.
+Tags: ``train/id/*``, ``train/llm/*`` and ``valid/id/*``, ``valid/llm/*`` over each side's own steps, ``exchange/*``
+over the steps of both together. TensorBoard keeps the wall time of every point too.
 """
 
 import json
@@ -55,7 +55,7 @@ class Monitor:
         self.writer.add_embedding(vectors[1 : PROJECTOR_ITEMS + 1].float().cpu(), labels, tag=tag, global_step=step)
 
     def hyperparameters(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
-        """Settings and final metrics for the HPARAMS tab, in this very run directory (`add_hparams` would open another)."""
+        """Settings and final metrics for the HPARAMS tab; `add_hparams` would open another run directory for them."""
         plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in settings.items()}
         for summary in hparams(plain, dict(results)):
             self.writer._get_file_writer().add_summary(summary)

@@ -17,7 +17,7 @@ from hybrid.errors import UserError
 
 
 class RunDirectory:
-    """Paths of a run: ``config.yaml``, ``environment.json``, ``metrics.jsonl``, ``checkpoints/``, ``best/``, ``log.txt``."""
+    """Paths of a run: config, environment, metrics, checkpoints, best models, log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -7,17 +7,18 @@ from typing import Any
 
 from tqdm import tqdm
 
+from hybrid.checkpoint_files import load_optimizers, load_rng, save_optimizers, save_rng
 from hybrid.config.schema import Side
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES
 from hybrid.system import System
-from hybrid.training.checkpoint import Checkpoints, load_optimizers, load_rng, save_optimizers, save_rng
+from hybrid.training.checkpoint import Checkpoints
 from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.id_learner import IDLearner
 from hybrid.training.learner import Learner
 from hybrid.training.llm_learner import LLMLearner
 from hybrid.training.monitor import Monitor
-from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
+from hybrid.training.run_directory import RunDirectory, disk_errors, read_json, replace_directory, write_json
 from hybrid.training.schedule import Schedule, Turn
 from hybrid.training.validation import Validator
 from idmodels.saved import save_id_model
@@ -45,8 +46,8 @@ class Trainer:
         self.checkpoints = Checkpoints(run.checkpoints)
         self.prepared = False
         newest = self.checkpoints.latest() if resume else None
-        state = read_json(newest / "state.json") if newest else None
-        self.monitor = Monitor(run.path, state["sizes"] if state else None)
+        state: dict[str, Any] = read_json(newest / "state.json") if newest else {}
+        self.monitor = Monitor(run.path, state.get("sizes"))
         self.validator = Validator(
             system, {side: learner.ranker for side, learner in self.learners.items()}, self.monitor
         )
@@ -153,8 +154,8 @@ class Trainer:
     def _keep_best(self, side: Side, metrics: Mapping[str, float]) -> None:
         """Keep the side at its best: the ID model alone and folded; the LLM with all that its prompts read."""
         if side == "id":
-            model, ids = self.system.need_id(), self.system.data.item_ids
-            replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids))
+            with disk_errors(self.run.best_id):
+                save_id_model(self.system.need_id(), self.run.best_id, self.system.data.item_ids)
         else:
             replace_directory(self.run.best_llm, self.system.save)
         write_json(self.run.path / "best" / f"{side}.json", dict(metrics) | {"step": self.learners[side].steps})
@@ -191,7 +192,6 @@ class Trainer:
             learner.load_state_dict(state["learners"][side])
             self.stopping[side].load_state_dict(state["stopping"][side])
         self.schedule.load_state_dict(state["schedule"])
-        self.system.exchange.refresh()
         self.prepared = True
         load_rng(directory / "rng.safetensors")
         log.info("going on from %s", directory)

@@ -74,12 +74,19 @@ class Validator:
             scores = (matrix @ states[number]).float()
             scores[0] = -torch.inf
             best = scores.topk(min(SHOWN_ITEMS, len(scores) - 1)).indices.tolist()
-            lines = [f"**Prompt** {self.system.need_prompts().readable(targets.histories.row(number))}"]
+            lines = [f"**Prompt** {self._prompt(targets.histories.row(number))}"]
             lines += [f"**Next** {data.item_text[int(targets.items[number])]}", "**Recommended**"]
             lines += [f"{place}. {data.item_text[item]}" for place, item in enumerate(best, start=1)]
             self.monitor.text(
                 f"recommended/user_{data.user_ids[int(targets.users[number])]}", "\n\n".join(lines), own_step
             )
+
+
+    def _prompt(self, history: np.ndarray) -> str:
+        """What the LLM reads of a history, soft tokens left out."""
+        prompt = self.config.llm.prompt
+        titles = [self.system.data.item_text[item] for item in history[-prompt.history_items :]]
+        return "\n- ".join([prompt.instruction, *titles])
 
 
 def draw_targets(targets: Targets, count: int, seed: int) -> Targets:
