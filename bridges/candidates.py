@@ -38,26 +38,30 @@ class Candidates:
 
 
 def draw_candidates(states: Tensor, items: Tensor, targets: Tensor, count: int) -> Candidates:
-    """Target, top ``count`` items by ``states @ items.T`` and ``count`` random ones, for each of M positions.
+    """Target, top ``count`` items by ``states @ items.T`` and up to ``count`` random ones, for each of M positions.
 
-    Rows 1.. of the catalogue, all of them, where it has no more than ``2 * count + 1`` items. Random items come from
-    torch's global CPU generator, whose state a checkpoint holds.
+    Rows 1.. of the catalogue, all of them, where it has no more than ``2 * count + 1`` items. The random items are
+    drawn once for all positions, from torch's global CPU generator, whose state a checkpoint holds.
     """
     n_items = len(items)
     if n_items - 1 <= 2 * count + 1:
         ids = torch.arange(1, n_items, device=targets.device).expand(len(targets), -1)
         return Candidates(ids, torch.zeros_like(ids, dtype=torch.bool))
-    chance = torch.randint(1, n_items, (len(targets), count)).to(targets.device)
-    ids = torch.cat([targets.unsqueeze(1), top_items(states, items, count), chance], dim=1)
-    return Candidates(ids, _repeated(ids))
+    chance = torch.randint(1, n_items, (count,)).unique().to(targets.device)
+    target = targets.unsqueeze(1)
+    top = top_items(states, items, count)
+    chosen = torch.cat([target, top], dim=1)  # [M, 1 + count]
+    ids = torch.cat([chosen, chance.expand(len(targets), -1)], dim=1)
+    repeated = [torch.zeros_like(target, dtype=torch.bool), top == target, _listed(chance, chosen, n_items)]
+    return Candidates(ids, torch.cat(repeated, dim=1))
 
 
 @torch.no_grad()
 def top_items(states: Tensor, items: Tensor, count: int) -> Tensor:
-    """Ids of the ``count`` best items of rows 1.. for each state, best first, [M, min(count, N - 1)]."""
+    """Ids of the ``count`` best items of rows 1.. for each state, in no set order, [M, min(count, N - 1)]."""
     count = min(count, len(items) - 1)
     best = [
-        (states[part].float() @ items[1:].float().T).topk(count, dim=1).indices + 1
+        (states[part].float() @ items[1:].float().T).topk(count, dim=1, sorted=False).indices + 1
         for part in _chunks(len(states), len(items))
     ]
     return torch.cat(best) if best else torch.empty(0, count, dtype=torch.long, device=states.device)
@@ -74,11 +78,13 @@ def list_scores(states: Tensor, items: Tensor, ids: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _repeated(ids: Tensor) -> Tensor:
-    ordered, order = ids.sort(dim=1, stable=True)  # stable: the earliest of equal ids comes first and is kept
-    again = torch.zeros_like(ids, dtype=torch.bool)
-    again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    return torch.zeros_like(again).scatter(1, order, again)
+def _listed(ids: Tensor, lists: Tensor, n_items: int) -> Tensor:
+    """Whether each of ``ids`` [R] stands in each of ``lists`` [M, C], [M, R]; marks in a table beat a sort."""
+    parts = []
+    for part in _chunks(len(lists), n_items):
+        marks = torch.zeros(len(lists[part]), n_items, dtype=torch.bool, device=lists.device)
+        parts.append(marks.scatter_(1, lists[part], True)[:, ids])
+    return torch.cat(parts)
 
 
 def _chunks(rows: int, elements_per_row: int) -> Iterator[slice]:

@@ -83,13 +83,13 @@ def test_loss_equals_brute_force(full_store, weighting, count):
     torch.manual_seed(5)
     loss = bridge.loss("id", batch)
     torch.manual_seed(5)
-    chance = torch.randint(1, 30, (3, 4))
+    chance = torch.randint(1, 30, (4,)).tolist()
     states, items = full_store.read("llm", "user", torch.tensor([3, 19, 7])), full_store.read("llm", "item")
     terms = []
     for m, position in enumerate((0, 2, 4)):
         teacher, student = items @ states[m], batch.item_matrix @ batch.states[position]
         top = [i for i in teacher.argsort(descending=True).tolist() if i][:count]
-        listed = sorted({int(batch.targets[position]), *top, *chance[m].tolist()}) if count == 4 else list(range(1, 30))
+        listed = sorted({int(batch.targets[position]), *top, *chance}) if count == 4 else list(range(1, 30))
         log_p, log_q = (logits[listed].div(1.5).log_softmax(0) for logits in (teacher, student))
         weight = {
             "none": 1.0,
