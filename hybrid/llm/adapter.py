@@ -4,12 +4,12 @@ Adapter weights are float32 whatever the backbone's dtype: with bfloat16's 8 bit
 LoRA: Hu et al. 2021, y = W x + (alpha / R) B A x.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hybrid.config.schema import LoRAConfig
 from hybrid.errors import UserError, nearest
@@ -60,19 +60,26 @@ def load_adapter(model: "PeftModel", directory: Path) -> None:
 
     Raises UserError where a file is missing or damaged, or rank, scaling, targets or shapes differ.
     """
-    from peft import set_peft_model_state_dict
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     _check_config(model, directory)
+    path = directory / WEIGHTS_FILE
     try:
-        weights = load_file(directory / WEIGHTS_FILE)
-        report = set_peft_model_state_dict(model, weights)
-    except Exception as error:  # safetensors and torch raise several types for damaged or misshapen weights
-        raise UserError(f"{directory / WEIGHTS_FILE} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-    missing = [name for name in report.missing_keys if "lora_" in name]
-    if missing or report.unexpected_keys:
-        wrong = f"lacks {missing[0]}" if missing else f"has {report.unexpected_keys[0]}, which the model has not"
-        raise UserError(f"{directory / WEIGHTS_FILE} belongs to another model: it {wrong}")
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    check_shapes(path, weights, get_peft_model_state_dict(model, save_embedding_layers=False))
+    set_peft_model_state_dict(model, weights)
+
+
+def check_shapes(path: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise UserError where the tensors in a file are not those of this run, by name and shape."""
+    for name in sorted(own.keys() | saved.keys()):
+        theirs, ours = (tuple(side[name].shape) if name in side else "absent" for side in (saved, own))
+        if theirs != ours:
+            raise UserError(f"{path}: {name} is {theirs}, but this run's is {ours}")
 
 
 @contextmanager
@@ -80,10 +87,12 @@ def without_adapter(model: "PeftModel") -> Iterator[None]:
     """The backbone as it came, inside the block."""
     # PEFT makes the adapter trainable again when it switches it on, even that of a side whose turn it is not.
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    with model.disable_adapter():
-        yield
-    for parameter, flag in flags:
-        parameter.requires_grad_(flag)
+    try:
+        with model.disable_adapter():
+            yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
 
 
 def adapter_weights(model: "PeftModel") -> dict[str, nn.Parameter]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from hybrid.errors import UserError
-from hybrid.llm.adapter import load_adapter, save_adapter
+from hybrid.llm.adapter import check_shapes, load_adapter, save_adapter
 
 if TYPE_CHECKING:
     from hybrid.llm.recommender import LLMRecommender
@@ -31,11 +31,7 @@ def load_recommender(recommender: "LLMRecommender", directory: Path) -> None:
     """
     saved = _read(directory / SCORER_FILE, _identity(recommender))
     own = _tensors(recommender)
-    for name in sorted(own.keys() | saved.keys()):
-        ours = tuple(own[name].shape) if name in own else "absent"
-        theirs = tuple(saved[name].shape) if name in saved else "absent"
-        if ours != theirs:
-            raise UserError(f"{directory / SCORER_FILE}: {name} is {theirs}, but this run's is {ours}")
+    check_shapes(directory / SCORER_FILE, saved, own)
     load_adapter(recommender.lm, directory)
     for name, tensor in own.items():
         tensor.data.copy_(saved[name])

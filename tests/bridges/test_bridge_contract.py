@@ -133,6 +133,19 @@ def test_metrics_are_finite_floats_and_start_anew(bridge, context):
     assert bridge.metrics() == {}
 
 
+def test_a_bridge_reads_the_tables_it_names_and_no_others(bridge, full_store, context, monkeypatch):
+    read, seen = full_store.read, set()
+
+    def recorded(side, kind, index=None):
+        seen.add((side, kind))
+        return read(side, kind, index)
+
+    monkeypatch.setattr(full_store, "read", recorded)
+    bridge.refresh()
+    run_all(bridge, context)
+    assert seen == bridge.reads({"id2llm", "llm2id"})
+
+
 def test_an_empty_store_is_no_error(bridge, store, context):
     fresh = create(store, {bridge.name: SETTINGS[bridge.name]})[bridge.name]
     fresh.refresh()

@@ -160,6 +160,13 @@ def test_nothing_to_learn_from(store, full_store, put):
     assert make(full_store, id_weight=0.0).loss("id", batch_of([1])) is None
 
 
+def test_only_the_teachers_of_open_directions_need_write(store):
+    llm, id_ = {("llm", "user"), ("llm", "item")}, {("id", "user"), ("id", "item")}
+    assert make(store).reads({"llm2id"}) == llm
+    assert make(store).reads({"id2llm"}) == id_
+    assert make(store, id_weight=0.0).reads({"id2llm", "llm2id"}) == id_
+
+
 def test_item_matrix_is_read_again_at_refresh(full_store, put):
     bridge, batch = make(full_store), batch_of([1, 2])
     first = bridge.loss("id", batch).item()

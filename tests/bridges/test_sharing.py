@@ -37,6 +37,13 @@ def test_an_empty_table_has_nothing(store):
             act()
 
 
+def test_tables_are_those_that_were_written(store, put):
+    assert store.tables() == []
+    put(store, "llm", "user", torch.ones(1, 2), [3])
+    put(store, "id", "item", torch.ones(30, 2))
+    assert store.tables() == [("id", "item"), ("llm", "user")]
+
+
 def test_a_write_of_no_rows_leaves_no_table(store, put):
     put(store, "id", "user", torch.empty(0, 4), [])
     assert not store.has("id", "user")

@@ -1,0 +1,227 @@
+"""The run as a whole: sides take turns, the idle one does not move, a resumed run is the uninterrupted one."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from hybrid.data.prepare import prepare
+from hybrid.data.split import split_training
+from hybrid.errors import UserError
+from hybrid.runs import train_run
+from hybrid.system import build_system
+from hybrid.training.run_directory import RunDirectory
+from hybrid.training.trainer import Trainer
+
+
+def make_trainer(config, path, resume=False):
+    data = split_training(prepare(config.data), config.data)
+    torch.manual_seed(config.seed)
+    run = RunDirectory(path)
+    if not resume:
+        run.create(config, data.fingerprint)
+    return Trainer(build_system(config, data), run, resume)
+
+
+def weights(trainer, side):
+    """Every tensor of a side: trainable, frozen and buffers, bridges included."""
+    learner = trainer.learners[side]
+    return {
+        f"{number}.{name}": tensor.clone()
+        for number, module in enumerate(learner.modules)
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Killed(Exception):
+    """Stands for a process that is gone."""
+
+
+def die_after(trainer, side, steps):
+    """Let the run end without a word after so many steps of a side."""
+    learner = trainer.learners[side]
+    step = learner.step
+
+    def step_or_die(batch):
+        if learner.steps == steps:
+            raise Killed
+        return step(batch)
+
+    learner.step = step_or_die
+
+
+@pytest.mark.parametrize("side", ["id", "llm"])
+def test_the_idle_side_does_not_move_by_one_bit(tiny, tmp_path, side):
+    config = tiny("train.id.weight_decay=0.1", "train.llm.weight_decay=0.1", f"train.schedule.first={side}")
+    trainer = make_trainer(config, tmp_path / "run")
+    trainer._prepare()
+    idle = "llm" if side == "id" else "id"
+    trainer._phase(trainer.schedule.current)  # its own phase first, so that its optimiser has momentum
+    assert trainer.schedule.current.side == idle
+    before, learner = weights(trainer, side), trainer.learners[idle]
+    learner.wake()
+    trainer._learn(learner, trainer.schedule.current)
+    assert same(before, weights(trainer, side))
+    assert all(parameter.grad is None for parameter in trainer.learners[side].parameters)
+
+
+def test_the_side_whose_turn_it_is_moves(tiny, tmp_path):
+    trainer = make_trainer(tiny(), tmp_path / "run")
+    before = {side: weights(trainer, side) for side in ("id", "llm")}
+    trainer.train()
+    for side, old in before.items():
+        new = weights(trainer, side)
+        changed = {name for name in old if not torch.equal(old[name], new[name])}
+        learned = [name for name in old if "num_batches" not in name]
+        assert changed, side
+        assert any("lora_B" in name for name in changed) == (side == "llm")
+        assert len(learned) >= len(changed)
+
+
+def test_frozen_weights_of_the_language_model_never_move(tiny, tmp_path):
+    trainer = make_trainer(tiny(), tmp_path / "run")
+    base = {n: p.clone() for n, p in trainer.system.recommender.lm.named_parameters() if "lora_" not in n}
+    trainer.train()
+    after = dict(trainer.system.recommender.lm.named_parameters())
+    assert all(torch.equal(value, after[name]) for name, value in base.items())
+
+
+def test_no_parameter_belongs_to_both_sides(tiny, tmp_path):
+    trainer = make_trainer(tiny(), tmp_path / "run")
+    owned = {side: {id(p) for p in learner.parameters} for side, learner in trainer.learners.items()}
+    assert owned["id"].isdisjoint(owned["llm"])
+    for learner in trainer.learners.values():
+        assert len({id(p) for p in learner.parameters}) == len(learner.parameters)
+
+
+@pytest.mark.parametrize(("side", "steps"), [("id", 3), ("id", 5), ("llm", 2), ("llm", 4)])
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, side, steps, unit):
+    lengths = {"epochs": (2, 1), "steps": (7, 4)}[unit]
+    config = tiny(
+        "train.checkpoint_steps=1",
+        f"train.schedule.unit={unit}",
+        f"train.schedule.id_length={lengths[0]}",
+        f"train.schedule.llm_length={lengths[1]}",
+        "train.id.decay=cosine",
+        "train.llm.warmup_steps=3",
+    )
+    whole = make_trainer(config, tmp_path / "whole")
+    expected = whole.train()
+    broken = make_trainer(config, tmp_path / "broken")
+    die_after(broken, side, steps)
+    with pytest.raises(Killed):
+        broken.train()
+    torch.manual_seed(12345)  # a new process starts with other random numbers
+    resumed = make_trainer(config, tmp_path / "broken", resume=True)
+    assert resumed.train() == expected
+    for one in ("id", "llm"):
+        assert same(weights(whole, one), weights(resumed, one))
+    assert lines(tmp_path / "whole") == lines(tmp_path / "broken")
+
+
+def lines(path):
+    """Records of metrics.jsonl without what depends on time."""
+    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+def test_every_subset_of_bridges_trains(tiny, tmp_path):
+    names = ["store", "mformer", "knowledge", "distill"]
+    for chosen in itertools.product(["true", "false"], repeat=4):
+        switches = [f"bridges.{name}.enabled={on}" for name, on in zip(names, chosen, strict=True)]
+        short = ["train.schedule.rounds=2", "train.schedule.unit=steps", "train.schedule.id_length=1"]
+        trainer = make_trainer(tiny(*short, *switches), tmp_path / "-".join(chosen))
+        trainer.train()
+        assert trainer.learners["id"].steps == 2
+        assert trainer.learners["llm"].steps == 2
+        assert set(trainer.system.exchange.bridges) == {n for n, on in zip(names, chosen, strict=True) if on == "true"}
+
+
+@pytest.mark.parametrize(
+    ("arm", "bridges", "sides"),
+    [
+        ("id_only", set(), {"id"}),
+        ("llm_only", set(), {"llm"}),
+        ("id2llm", {"store", "mformer", "distill"}, {"id", "llm"}),
+        ("llm2id", {"knowledge", "distill"}, {"id", "llm"}),
+        ("both", {"store", "mformer", "knowledge", "distill"}, {"id", "llm"}),
+    ],
+)
+def test_an_arm_has_its_sides_and_bridges_only(tiny, tmp_path, arm, bridges, sides):
+    trainer = make_trainer(tiny(f"arm={arm}", "train.schedule.rounds=1"), tmp_path / "run")
+    assert set(trainer.system.exchange.bridges) == bridges
+    assert set(trainer.learners) == sides
+    assert {f"best_valid/{side}" for side in sides} == set(trainer.train())
+
+
+@pytest.mark.parametrize(("arm", "learner"), [("id2llm", "id"), ("llm2id", "llm")])
+def test_a_closed_direction_changes_nothing(tiny, tmp_path, arm, learner):
+    """In a one-way arm the giving side trains exactly as it does alone."""
+    alone = "id_only" if learner == "id" else "llm_only"
+    runs = {}
+    for name in (arm, alone):
+        other = f"train.schedule.{'llm' if learner == 'id' else 'id'}_length={0 if name == alone else 1}"
+        config = tiny(f"arm={name}", f"train.schedule.first={learner}", "train.schedule.rounds=1", other)
+        runs[name] = make_trainer(config, tmp_path / name)
+        runs[name].train()
+    model = {name: trainer.learners[learner].modules[0].state_dict() for name, trainer in runs.items()}
+    # item vectors are re-encoded after a phase in both; all weights must agree
+    assert same(model[arm], model[alone])
+
+
+def test_the_id_model_learns_the_cycle_and_is_kept_at_its_best(tiny, tmp_path):
+    config = tiny(
+        "arm=id_only", "train.schedule.id_length=60", "train.schedule.rounds=1", "train.id.learning_rate=0.01"
+    )
+    trainer = make_trainer(config, tmp_path / "run")
+    results = trainer.train()
+    assert results["best_valid/id"] > 0.9
+    assert json.loads((tmp_path / "run" / "best" / "id.json").read_text())["ndcg@10"] == results["best_valid/id"]
+
+
+def test_patience_ends_a_sides_turns(tiny, tmp_path):
+    config = tiny("arm=id_only", "train.schedule.id_length=50", "train.id.patience=2", "train.id.learning_rate=1e-9")
+    trainer = make_trainer(config, tmp_path / "run")
+    trainer.train()
+    assert trainer.learners["id"].epoch < 50
+
+
+def test_a_diverged_loss_stops_and_keeps_the_last_checkpoint(tiny, tmp_path):
+    config = tiny("train.checkpoint_steps=1", "arm=id_only")
+    trainer = make_trainer(config, tmp_path / "run")
+    learner = trainer.learners["id"]
+    losses = learner.losses
+
+    def diverge(batch):
+        found = losses(batch)
+        return {name: loss * float("nan") for name, loss in found.items()} if learner.steps == 2 else found
+
+    learner.losses = diverge
+    with pytest.raises(UserError, match="the id side's loss is nan at its step 2"):
+        trainer.train()
+    assert trainer.checkpoints.latest().name == "step_00000002"
+
+
+def test_only_the_newest_two_checkpoints_stay(tiny, tmp_path):
+    trainer = make_trainer(tiny("train.checkpoint_steps=1", "arm=id_only"), tmp_path / "run")
+    trainer.train()
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 2
+
+
+def test_train_run_refuses_another_config_or_dataset(tiny, tmp_path):
+    config = tiny("arm=id_only", "train.schedule.rounds=1")
+    run = train_run(config)
+    with pytest.raises(UserError, match="--resume"):
+        train_run(config)
+    with pytest.raises(UserError, match=r"train.schedule.rounds \(1 -> 3\)"):
+        train_run(tiny("arm=id_only", "train.schedule.rounds=3"), resume=True)
+    environment = json.loads(run.environment.read_text())
+    run.environment.write_text(json.dumps(environment | {"dataset_fingerprint": "other"}))
+    with pytest.raises(UserError, match="was started on dataset other"):
+        train_run(config, resume=True)
