@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hybrid.config.schema import LoRAConfig
@@ -61,8 +63,6 @@ def load_adapter(model: "PeftModel", directory: Path) -> None:
     Raises UserError where a file is missing or damaged, or rank, scaling, targets or shapes differ.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     _check_config(model, directory)
     path = directory / WEIGHTS_FILE

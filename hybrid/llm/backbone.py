@@ -60,7 +60,7 @@ def load_backbone(config: LLMConfig, cache_dir: Path, device: torch.device, seed
     dtype = choose_dtype(config.dtype, device)
     if config.name == TINY:
         layers = _layers_to_keep(config, LAYERS)
-        model, tokenizer = tiny_model(layers, seed), tiny_tokenizer()
+        model, tokenizer = tiny_model(layers, seed, dtype), tiny_tokenizer()
         content = weights_hash(model.named_parameters())
     else:
         directory = _directory(config, cache_dir)
@@ -68,7 +68,7 @@ def load_backbone(config: LLMConfig, cache_dir: Path, device: torch.device, seed
         layers = model_config.num_hidden_layers
         model, tokenizer = _load(directory, model_config, dtype, config.name)
         content = directory_hash(directory, cache_dir)
-    nn.Module.to(model, device=device, dtype=dtype).requires_grad_(False).eval()
+    nn.Module.to(model, device=device).requires_grad_(False).eval()
     return Backbone(model, tokenizer, model.config.hidden_size, config.name, short_hash(content, layers))
 
 

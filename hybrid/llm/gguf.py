@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from hybrid.errors import UserError
 from hybrid.llm.quiet import quiet_transformers
@@ -34,10 +36,9 @@ def convert_gguf(source: Path, target: Path) -> Path:
             fresh.mkdir()
             _write(model, tokenizer, fresh)
             _move(fresh, target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(
-            f"cannot write the converted model to {target}: {error.strerror or error}; "
-            "free some space or set data.cache_dir"
+            f"cannot write the converted model to {target}: {error}; free some space or set data.cache_dir"
         ) from None
     return target
 
@@ -63,8 +64,6 @@ def _dequantize() -> dict[str, Any]:
 
 
 def _write(model: Any, tokenizer: Any, directory: Path) -> None:
-    from safetensors.torch import save_file
-
     # save_pretrained refuses a model that came from a GGUF file, even a dequantised one.
     weights = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})

@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hybrid.errors import UserError
@@ -117,9 +119,6 @@ def _key(recommender: LLMRecommender, texts: Sequence[str], encoding: Encoding) 
 
 
 def _read(file: Path, shape: tuple[int, int]) -> Tensor | None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         vectors = load_file(file)["vectors"]
     except (OSError, SafetensorError, KeyError):
@@ -128,16 +127,14 @@ def _read(file: Path, shape: tuple[int, int]) -> Tensor | None:
 
 
 def _write(file: Path, vectors: Tensor) -> None:
-    from safetensors.torch import save_file
-
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file({"vectors": vectors.contiguous()}, beside)
         os.replace(beside, file)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(
-            f"cannot write item vectors to {file}: {error.strerror or error}; free some space or set data.cache_dir"
+            f"cannot write item vectors to {file}: {error}; free some space or set data.cache_dir"
         ) from None
     finally:
         beside.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hybrid.errors import UserError
@@ -15,13 +17,14 @@ SCORER_FILE = "scorer.safetensors"
 
 
 def save_recommender(recommender: "LLMRecommender", directory: Path) -> None:
-    """Write adapter, suffix and scorer, its item vectors included."""
-    from safetensors.torch import save_file
-
-    directory.mkdir(parents=True, exist_ok=True)
-    save_adapter(recommender.lm, directory)
+    """Write adapter, suffix and scorer, its item vectors included. Raises UserError where the disk is full."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(recommender).items()}
-    save_file(tensors, directory / SCORER_FILE, metadata=_identity(recommender))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        save_adapter(recommender.lm, directory)
+        save_file(tensors, directory / SCORER_FILE, metadata=_identity(recommender))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write the LLM recommender to {directory}: {error}") from None
 
 
 def load_recommender(recommender: "LLMRecommender", directory: Path) -> None:
@@ -53,14 +56,12 @@ def _identity(recommender: "LLMRecommender") -> dict[str, str]:
 
 
 def _read(path: Path, identity: dict[str, str]) -> dict[str, Tensor]:
-    from safetensors import safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except Exception as error:  # a missing file and a damaged one come as different types
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
     for key, own in identity.items():
         if metadata.get(key) != own:
             raise UserError(f"{path}: {key} is {metadata.get(key)!r}, but this run has {own!r}")

@@ -42,10 +42,13 @@ def tiny_config(layers: int) -> Any:
     )
 
 
-def tiny_model(layers: int, seed: int) -> PreTrainedModel:
+def tiny_model(layers: int, seed: int, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Random weights drawn from ``seed``; the global generator does not move."""
     from transformers import LlamaModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaModel(tiny_config(layers))
+        model = LlamaModel(tiny_config(layers))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)  # `model.to` would round the rotary frequencies too
+    return model

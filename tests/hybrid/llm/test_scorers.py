@@ -1,0 +1,66 @@
+"""Both halves of the score, by hand."""
+
+import pytest
+import torch
+from sklearn.decomposition import PCA
+
+from hybrid.config.schema import LLMConfig, ScorerConfig
+from hybrid.errors import UserError
+from hybrid.llm.scorers import IdHead, SuffixCosine, create_scorer
+
+
+def test_cosine_of_raw_states_divided_by_the_temperature() -> None:
+    scorer = SuffixCosine(n_items=3, state_width=2, whiten_width=0, width=0, temperature=0.5)
+    scorer.set_item_vectors(torch.tensor([[1.0, 1.0], [3.0, 4.0], [0.0, -2.0]]))
+    logits = scorer.user(torch.tensor([[6.0, 8.0]])) @ scorer.items().T
+    torch.testing.assert_close(logits[:, 1:], torch.tensor([[2.0, -1.6]]))
+    assert list(scorer.parameters()) == []
+
+
+def test_cosine_of_projections() -> None:
+    scorer = SuffixCosine(n_items=3, state_width=2, whiten_width=0, width=1, temperature=1.0)
+    scorer.set_item_vectors(torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]))
+    with torch.no_grad():
+        scorer.user_projection.weight.copy_(torch.tensor([[0.0, 2.0]]))
+        scorer.item_projection.weight.copy_(torch.tensor([[5.0, 0.0]]))
+        scorer.user_projection.bias.zero_()
+        scorer.item_projection.bias.zero_()
+    logits = scorer.user(torch.tensor([[9.0, 1.0], [9.0, -1.0]])) @ scorer.items().T
+    assert logits[:, 1:].tolist() == [[1.0, -1.0], [-1.0, 1.0]]
+
+
+def test_item_vectors_are_whitened_as_by_pca() -> None:
+    vectors = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.arange(1.0, 7.0))
+    scorer = SuffixCosine(n_items=40, state_width=6, whiten_width=3, width=2, temperature=1.0)
+    scorer.set_item_vectors(vectors)
+    expected = PCA(3, whiten=True, svd_solver="full").fit_transform(vectors[1:].double().numpy())
+    torch.testing.assert_close(scorer.item_vectors[1:].double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_vector_width_is_bounded_by_the_catalogue() -> None:
+    scorer = create_scorer(LLMConfig(whiten_width=256), n_items=12, state_width=32, id_width=0)
+    assert isinstance(scorer, SuffixCosine)
+    assert scorer.item_vectors.shape == (12, 10)
+    scorer.set_item_vectors(torch.randn(12, 32))
+    with pytest.raises(ValueError, match=r"item vectors are \(13, 10\)|item vectors are \(13, "):
+        scorer.set_item_vectors(torch.randn(13, 32))
+
+
+def test_raw_comparison_needs_equal_widths() -> None:
+    with pytest.raises(UserError, match=r"width=0 compares states of width 8 with item vectors of width 4"):
+        SuffixCosine(n_items=9, state_width=8, whiten_width=4, width=0, temperature=1.0)
+
+
+def test_id_head_starts_from_the_id_models_table() -> None:
+    scorer = create_scorer(LLMConfig(scorer=ScorerConfig(kind="id_head")), n_items=4, state_width=2, id_width=3)
+    assert isinstance(scorer, IdHead)
+    table = torch.arange(12.0).reshape(4, 3)
+    scorer.load_table(table)
+    with torch.no_grad():
+        scorer.projection.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+        scorer.projection.bias.zero_()
+    logits = scorer.user(torch.tensor([[1.0, 2.0]])) @ scorer.items().T
+    assert logits.tolist() == [[2.0, 11.0, 20.0, 29.0]]
+    assert scorer.items().requires_grad
+    with pytest.raises(ValueError, match=r"table is \(4, 2\), expected \(4, 3\)"):
+        scorer.load_table(torch.zeros(4, 2))
