@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNK_LOGITS = {"cpu": 1 << 19}  # logits alive at once; on a CPU they should stay in the cache
+_CHUNK_LOGITS = {"cpu": 1 << 18}  # logits alive at once; on a CPU they should stay in the cache
 _CHUNK_LOGITS_ELSEWHERE = 1 << 26
 _MIN_ROWS = 16
 
@@ -30,14 +30,13 @@ class _FullSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         if not any(ctx.needs_input_grad):
-            return sum_cross_entropy(states, table, targets) / len(targets)
+            return _sum_cross_entropy(states, table, targets) / len(targets)
         grad_states, grad_table = torch.empty_like(states), torch.zeros_like(table)
         total = states.new_zeros(())
         for rows in _chunks(states, table):
             chunk, picked = states[rows], targets[rows].unsqueeze(1)
-            log_p = torch.log_softmax(chunk @ table.T, dim=1)  # [m, N]
-            total -= log_p.gather(1, picked).sum()
-            grad = log_p.exp_().scatter_add_(1, picked, log_p.new_full(picked.shape, -1.0))  # softmax - one-hot
+            losses, grad = _losses_and_gradient(chunk @ table.T, picked)
+            total += losses.sum()
             torch.mm(grad, table, out=grad_states[rows])
             grad_table.addmm_(grad.T, chunk)
         ctx.save_for_backward(grad_states, grad_table)
@@ -51,7 +50,18 @@ class _FullSoftmax(torch.autograd.Function):
         return grad_states * scale, grad_table * scale, None
 
 
-def sum_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+def _losses_and_gradient(logits: Tensor, picked: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each row, [m], and its gradient softmax - one-hot in the place of the logits [m, N].
+
+    One exponential per logit: its normaliser is read off the most likely item, whose probability is at least 1 / N.
+    """
+    top, wanted = logits.amax(dim=1), logits.gather(1, picked).squeeze(1)
+    grad = torch.softmax(logits, dim=1, out=logits)
+    normaliser = top - grad.amax(dim=1).log()
+    return normaliser - wanted, grad.scatter_add_(1, picked, grad.new_full(picked.shape, -1.0))
+
+
+def _sum_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     """Sum over the M positions of the cross-entropy among all N rows, without gradient; memory is bounded."""
     total = states.new_zeros(())
     for rows in _chunks(states, table):

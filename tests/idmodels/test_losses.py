@@ -39,6 +39,14 @@ def test_value_and_gradients_equal_torch_over_several_chunks(monkeypatch: pytest
         assert torch.allclose(mine, reference, atol=1e-6)
 
 
+def test_extreme_logits_stay_exact() -> None:
+    states = torch.tensor([[300.0], [-300.0]], requires_grad=True)
+    loss = full_softmax(states, torch.tensor([[0.0], [1.0], [-1.0]]), torch.tensor([2, 2]))
+    assert loss.item() == pytest.approx(300.0)  # 600 for the hopeless target, 0 for the certain one
+    loss.backward()
+    assert states.grad.flatten().tolist() == pytest.approx([1.0, 0.0])
+
+
 def test_value_without_gradient_is_the_same() -> None:
     states, table, targets = _random(40)
     with torch.no_grad():
@@ -57,8 +65,8 @@ def test_a_constant_table_gets_no_gradient() -> None:
 def test_logits_never_stand_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "_CHUNK_LOGITS", {"cpu": 1 << 14})
     seen = []
-    log_softmax = torch.log_softmax
-    monkeypatch.setattr(torch, "log_softmax", lambda x, dim: (seen.append(x.numel()), log_softmax(x, dim))[1])
+    softmax = torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda x, **rest: (seen.append(x.numel()), softmax(x, **rest))[1])
     table = torch.randn(512, 4, requires_grad=True)
     full_softmax(torch.randn(1000, 4), table, torch.randint(0, 512, (1000,))).backward()
     assert sum(seen) == 1000 * 512
