@@ -31,11 +31,16 @@ class SuffixCosine(Scorer):
     """Cosine of the suffix state and the item's vector, both projected to ``width`` (0: compared as they are).
 
     Item vectors come from the LLM too (Laser, Zhang et al.); ``whiten_width`` principal components of them are kept,
-    whitened (0: all, left as they are).
+    whitened (0: all, left as they are). The axes are those of the first vectors for good: with new axes each time the
+    items are encoded, the learned projection would not fit them any more.
     """
 
     item_vectors: Tensor
     """[N, Z]; Z is at most min(H, N - 2) where vectors are whitened."""
+    mean: Tensor
+    """[H] of the whitening."""
+    basis: Tensor
+    """[H, Z] of the whitening; zero until the first vectors come."""
 
     def __init__(self, n_items: int, state_width: int, whiten_width: int, width: int, temperature: float) -> None:
         super().__init__()
@@ -50,13 +55,23 @@ class SuffixCosine(Scorer):
         self.user_projection = nn.Linear(state_width, width) if width else nn.Identity()
         self.item_projection = nn.Linear(vector_width, width) if width else nn.Identity()
         self.register_buffer("item_vectors", torch.zeros(n_items, vector_width))
+        if whiten_width:
+            self.register_buffer("mean", torch.zeros(state_width))
+            self.register_buffer("basis", torch.zeros(state_width, vector_width))
 
     def set_item_vectors(self, vectors: Tensor) -> None:
         """Take over the LLM's item vectors [N, H]; they are whitened here. Row 0 is not used."""
-        kept = Whitening.fit(vectors, self.whiten_width).apply(vectors) if self.whiten_width else vectors
+        kept = self._whiten(vectors) if self.whiten_width else vectors
         if kept.shape != self.item_vectors.shape:
             raise ValueError(f"item vectors are {tuple(kept.shape)}, expected {tuple(self.item_vectors.shape)}")
         self.item_vectors.copy_(kept)
+
+    def _whiten(self, vectors: Tensor) -> Tensor:
+        if not self.basis.any():
+            fitted = Whitening.fit(vectors, self.whiten_width)
+            self.mean.copy_(fitted.mean)
+            self.basis.copy_(fitted.basis)
+        return Whitening(self.mean, self.basis).apply(vectors)
 
     def user(self, states: Tensor) -> Tensor:
         """See `Scorer`."""

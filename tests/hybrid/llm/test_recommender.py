@@ -179,7 +179,7 @@ def test_saved_adapter_is_a_peft_directory(make_recommender, make_batch, tmp_pat
         ({"num_layers": 1}, "layers is '2', but this run has '1'"),
         ({"lora": LoRAConfig(rank=3, dropout=0.0)}, "r is 2, but this run's adapter has 3"),
         ({"lora": LoRAConfig(rank=2, targets=("k_proj",))}, r"target_modules is \['q_proj', 'v_proj'\], but .*k_proj"),
-        ({"scorer": ScorerConfig(width=5)}, r"scorer.item_projection.bias is \(6,\), but this run's is \(5,\)"),
+        ({"scorer": ScorerConfig(width=5)}, r"scorer\.item_projection\.bias is \(6,\), but this run's is \(5,\)"),
         ({"scorer": ScorerConfig(kind="id_head")}, "scorer is 'suffix_cosine', but this run has 'id_head'"),
         ({"n_items": 13}, r"scorer.item_vectors is \(12, 4\), but this run's is \(13, 4\)"),
     ],

@@ -37,12 +37,26 @@ def test_item_vectors_are_whitened_as_by_pca() -> None:
     torch.testing.assert_close(scorer.item_vectors[1:].double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
 
 
+def test_axes_of_the_first_vectors_are_kept() -> None:
+    vectors = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    scorer = SuffixCosine(n_items=40, state_width=6, whiten_width=3, width=2, temperature=1.0)
+    scorer.set_item_vectors(vectors)
+    first, shift = scorer.item_vectors.clone(), torch.arange(6.0)
+    scorer.set_item_vectors(vectors + shift)
+    moved = scorer.item_vectors[1:] - first[1:]
+    torch.testing.assert_close(moved, (shift @ scorer.basis).expand(39, 3), rtol=1e-4, atol=1e-5)
+    again = SuffixCosine(n_items=40, state_width=6, whiten_width=3, width=2, temperature=1.0)
+    again.load_state_dict(scorer.state_dict())
+    again.set_item_vectors(vectors)
+    assert torch.equal(again.item_vectors, first)
+
+
 def test_vector_width_is_bounded_by_the_catalogue() -> None:
     scorer = create_scorer(LLMConfig(whiten_width=256), n_items=12, state_width=32, id_width=0)
     assert isinstance(scorer, SuffixCosine)
     assert scorer.item_vectors.shape == (12, 10)
     scorer.set_item_vectors(torch.randn(12, 32))
-    with pytest.raises(ValueError, match=r"item vectors are \(13, 10\)|item vectors are \(13, "):
+    with pytest.raises(ValueError, match=r"item vectors are \(13, 10\), expected \(12, 10\)"):
         scorer.set_item_vectors(torch.randn(13, 32))
 
 
