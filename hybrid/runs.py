@@ -50,11 +50,11 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     data = split_training(dataset, config.data)
     if run.config.exists():
         check_dataset(run, dataset.fingerprint)
-    else:
+    system = build_system(config, data)  # before anything is written: it may find the config impossible
+    if not run.config.exists():
         run.create(config, dataset.fingerprint)
     with log_file(run.log):
-        torch.manual_seed(config.seed)
-        results = Trainer(build_system(config, data), run, resume).train()
+        results = Trainer(system, run, resume).train()
         write_json(run.finished, results)
     return run
 

@@ -43,6 +43,20 @@ def field_docs(cls: type) -> dict[str, str]:
     return docs
 
 
+def reference() -> str:
+    """All settings as a markdown page."""
+    lines = ["# Settings", "", "Made from `hybrid/config/schema.py` by `python -m hybrid.config.describe`.", ""]
+    lines += ["| key | accepted | default | meaning |", "|---|---|---|---|"]
+    for item in settings():
+        default = "" if item.default in ("", ()) else f"`{_shown(item.default)}`"
+        lines.append(f"| `{item.key}` | {item.kind.replace('|', 'or')} | {default} | {item.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(default: object) -> str:
+    return ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
 def _own_docs(cls: type) -> dict[str, str]:
     body = cast(ast.ClassDef, ast.parse(inspect.getsource(cls)).body[0]).body
     docs = {}
@@ -58,3 +72,7 @@ def _kind(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " | ".join(str(value) for value in get_args(kind))
     return getattr(kind, "__name__", str(kind)) if not get_args(kind) else str(kind).replace("typing.", "")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

@@ -91,6 +91,8 @@ class Trainer:
         """One side trains until its turn is over; the other does not move."""
         learner = self.learners[turn.side]
         log.info("round %d, %s side: %d %s", turn.round, turn.side, turn.length - turn.done, self.schedule.unit)
+        if turn.side == "llm" and learner.steps == 0:
+            self.system.start_head()
         learner.wake()
         self._learn(learner, turn)
         learner.sleep()

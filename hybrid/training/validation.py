@@ -81,7 +81,6 @@ class Validator:
                 f"recommended/user_{data.user_ids[int(targets.users[number])]}", "\n\n".join(lines), own_step
             )
 
-
     def _prompt(self, history: np.ndarray) -> str:
         """What the LLM reads of a history, soft tokens left out."""
         prompt = self.config.llm.prompt

@@ -2,10 +2,11 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 
-from hybrid.config.describe import settings
+from hybrid.config.describe import reference, settings
 from hybrid.config.load import build_config, dump_config, load_config, preset_names, read_yaml
 from hybrid.config.schema import Config
 from hybrid.errors import UserError
@@ -100,6 +101,13 @@ def test_every_setting_has_a_help_text():
     assert "train.schedule.rounds" in keys
     assert "train.llm.weight_decay" in keys  # inherited fields too
     assert len(set(keys)) == len(keys)
+
+
+def test_the_reference_page_is_up_to_date():
+    page = Path(__file__).parents[3] / "docs" / "configuration.md"
+    assert page.read_text(encoding="utf-8") == reference(), (
+        "run: python -m hybrid.config.describe > docs/configuration.md"
+    )
 
 
 def test_recbole_yaml_is_understood(tmp_path):

@@ -38,7 +38,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a process that is gone."""
 
 
@@ -49,7 +49,7 @@ def die_after(trainer, side, steps):
 
     def step_or_die(batch):
         if learner.steps == steps:
-            raise Killed
+            raise KilledError
         return step(batch)
 
     learner.step = step_or_die
@@ -115,7 +115,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, 
     expected = whole.train()
     broken = make_trainer(config, tmp_path / "broken")
     die_after(broken, side, steps)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         broken.train()
     torch.manual_seed(12345)  # a new process starts with other random numbers
     resumed = make_trainer(config, tmp_path / "broken", resume=True)

@@ -1,0 +1,175 @@
+"""The commands as a user types them: what they print, what they leave, and one clear line for bad input."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hybrid.cli import main
+from idmodels.saved import load_id_model
+
+
+@pytest.fixture
+def arguments(tiny, tmp_path, cycle):
+    """Yaml file and overrides of a tiny run."""
+    cache = cycle.parent / "cache"
+    return [
+        str(tiny.path),
+        f"data.dataset={cycle}",
+        f"data.cache_dir={cache}",
+        f"output_dir={tmp_path / 'runs'}",
+        "train.schedule.rounds=1",
+    ]
+
+
+@pytest.fixture
+def finished(arguments, tmp_path):
+    """Directory of a finished joint run."""
+    assert main(["train", *arguments]) == 0
+    return tmp_path / "runs" / "run"
+
+
+def test_prepare_prints_statistics(cycle, tmp_path, capsys):
+    assert main(["prepare", str(cycle), f"data.cache_dir={tmp_path / 'cache'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "20" in next(line for line in printed.splitlines() if line.startswith("users"))
+    assert "12" in next(line for line in printed.splitlines() if line.startswith("items "))
+
+
+def test_train_leaves_a_complete_run_directory(finished, capsys):
+    for name in ("config.yaml", "environment.json", "metrics.jsonl", "log.txt", "finished.json", "checkpoints"):
+        assert (finished / name).exists(), name
+    assert (finished / "best" / "id" / "model.safetensors").exists()
+    assert (finished / "best" / "llm" / "llm" / "adapter_model.safetensors").exists()
+    assert list(finished.glob("events.out.tfevents.*"))
+    assert not list(finished.rglob("*.new"))
+
+
+def test_tensorboard_shows_both_sides_and_the_exchange(finished):
+    events = EventAccumulator(str(finished), size_guidance={"tensors": 0})
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    wanted = {
+        "train/id/loss",
+        "train/id/softmax",
+        "train/id/learning_rate",
+        "train/llm/loss",
+        "train/llm/fill",
+        "valid/id/ndcg@10",
+        "valid/llm/ndcg@10",
+        "exchange/agreement@20",
+        "exchange/staleness/id_item",
+        "exchange/staleness/llm_text",
+        "exchange/mformer/router_entropy",
+        "exchange/mformer/expert_0",
+        "exchange/distill/kl_llm",
+        "best_valid/id",
+    }
+    assert wanted <= tags
+    steps = [point.step for point in events.Scalars("valid/id/ndcg@10")]
+    batches = json.loads((finished / "metrics.jsonl").read_text().splitlines()[0])["own_step"]
+    assert steps == [batches, 2 * batches]  # over the side's own steps
+    assert any("recommended" in tag for tag in events.Tags()["tensors"])
+    hparams = events.summary_metadata
+    assert any("hparams" in tag for tag in hparams)
+    assert list(finished.rglob("metadata.tsv"))
+
+
+def test_evaluate_reads_test_and_keeps_the_answer(finished, capsys):
+    assert main(["evaluate", str(finished)]) == 0
+    printed = capsys.readouterr().out
+    assert "test: 20 users, full catalogue, history items left out" in printed
+    kept = json.loads((finished / "test.json").read_text())
+    assert set(kept["sides"]) == {"id", "llm"}
+    (finished / "best").rename(finished / "moved")  # the second time nothing is ranked again
+    assert main(["evaluate", str(finished)]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_valid_metrics_of_the_kept_models_are_those_seen_in_training(finished):
+    assert main(["evaluate", str(finished), "--split", "valid"]) == 0
+    kept = json.loads((finished / "valid.json").read_text())
+    best = json.loads((finished / "finished.json").read_text())
+    for side in ("id", "llm"):
+        assert kept["sides"][side]["metrics"]["ndcg@10"] == pytest.approx(best[f"best_valid/{side}"], abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "recbole"])
+def test_export_writes_the_best_id_model(finished, form, capsys):
+    assert main(["export", str(finished), "--format", form]) == 0
+    target = finished / "export" / form
+    assert str(target) in capsys.readouterr().out
+    assert target.is_dir()
+    if form == "safetensors":
+        model, ids = load_id_model(target)
+        best = load_file(finished / "best" / "id" / "model.safetensors")
+        assert torch.equal(model.item_embedding.weight, best["item_embedding.weight"])
+        assert ids[0] == "[PAD]"
+        assert sorted(ids[1:]) == sorted(f"i{n}" for n in range(12))
+
+
+def test_compare_prints_four_rows_and_skips_what_is_there(arguments, tmp_path, capsys):
+    assert main(["compare", *arguments, "name=four"]) == 0
+    table = capsys.readouterr().out
+    labels = ["ID alone", "ID after joint training", "LLM alone", "LLM after joint training"]
+    assert [line.split("  ")[0] for line in table.splitlines()[2:6]] == labels
+    for path in (tmp_path / "runs" / "four").glob("*/checkpoints"):
+        path.rename(path.with_name("moved"))  # a second training would make them again
+    assert main(["compare", *arguments, "name=four"]) == 0
+    assert capsys.readouterr().out == table
+    assert not list((tmp_path / "runs" / "four").glob("*/checkpoints"))
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "compare", "evaluate", "export"])
+def test_help_is_there(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    if command in ("train", "compare"):
+        assert "bridges.mformer.experts" in printed
+        assert "Query experts E" in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["prepare", "ml-100m"], "ml-100k"),
+        (["train", "nowhere.yaml"], "config file not found: nowhere.yaml"),
+        (["train", "train.round=3"], "unknown key 'train.round'"),
+        (["train", "llm.name=/no/such/model", "data.dataset=DATA"], "no such directory"),
+        (["train", "llm.num_layers=3", "data.dataset=DATA", "llm.name=tiny-random"], "has only 2 layers"),
+        (["train", "id.model=sasrek", "data.dataset=DATA", "arm=id_only"], "sasrec"),
+        (["train", "device=cuda:9", "data.dataset=DATA"], "device: cuda:9 is not there"),
+        (["compare", "--arms", "id_only,bth"], "unknown arm 'bth'; did you mean 'both'?"),
+        (["evaluate", "nowhere"], "not a run directory"),
+        (["export", "nowhere"], "not a run directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(command, message, cycle, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = [part.replace("DATA", str(cycle)) for part in command]
+    assert main(command) == 2
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert message in printed[-1]
+    assert printed[-1].startswith("hybridrec: ")
+    assert not any("Traceback" in line for line in printed)
+
+
+def test_evaluating_an_unfinished_run_says_how_to_go_on(finished, capsys):
+    (finished / "finished.json").unlink()
+    assert main(["evaluate", str(finished)]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(arguments, tmp_path, monkeypatch, capsys):
+    from hybrid.training.trainer import Trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_learn", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        assert main(["train", *arguments]) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", *arguments]) == 2
+    assert main(["train", *arguments, "--resume"]) == 0
