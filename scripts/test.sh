@@ -6,4 +6,4 @@ set_up dev
 "$VENV/bin/ruff" check .
 "$VENV/bin/ruff" format --check .
 "$VENV/bin/mypy"
-"$VENV/bin/python" -m pytest "$@"
+"$VENV/bin/python" -m pytest --numprocesses 2 "$@"

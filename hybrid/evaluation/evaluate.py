@@ -26,6 +26,7 @@ def evaluate_run(path: Path, part: Part) -> dict[str, Any]:
         UserError: not a run directory, an unfinished run, or a dataset that has changed since.
     """
     run = RunDirectory(path)
+    run.recover()
     kept = path / f"{part}.json"
     if kept.exists():
         return dict(read_json(kept))

@@ -18,6 +18,7 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
     from hybrid.export import recbole, safetensors
 
     run = RunDirectory(path)
+    run.recover()
     if not run.config.exists():
         raise UserError(f"{path}: not a run directory (no config.yaml)")
     if not run.best_id.exists():

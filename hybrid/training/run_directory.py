@@ -43,6 +43,13 @@ class RunDirectory:
             write_json(self.environment, environment(dataset_fingerprint))
             write_text(self.config, dump_config(config))
 
+    def recover(self) -> None:
+        """Put back a best model whose replacement was interrupted between its two renames."""
+        for target in (self.best_id, self.best_llm):
+            old = _old(target)
+            if old.exists() and not target.exists():
+                os.replace(old, target)
+
     def dataset_fingerprint(self) -> str:
         """Fingerprint of the dataset that the run was started on."""
         return str(read_json(self.environment)["dataset_fingerprint"])
@@ -84,7 +91,7 @@ def replace_directory(target: Path, fill: Callable[[Path], None]) -> None:
         UserError: the disk is full or can't be written; ``target`` is as it was.
     """
     beside = target.with_name(f".{target.name}.new")
-    old = target.with_name(f".{target.name}.old")
+    old = _old(target)
     with disk_errors(target):
         for leftover in (beside, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -98,6 +105,10 @@ def replace_directory(target: Path, fill: Callable[[Path], None]) -> None:
             os.replace(target, old)
         os.replace(beside, target)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from hybrid.training.id_learner import IDLearner
 from hybrid.training.learner import Learner
 from hybrid.training.llm_learner import LLMLearner
 from hybrid.training.monitor import Monitor
-from hybrid.training.run_directory import RunDirectory, disk_errors, read_json, replace_directory, write_json
+from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 from hybrid.training.schedule import Schedule, Turn
 from hybrid.training.validation import Validator
 from idmodels.saved import save_id_model
@@ -45,6 +45,7 @@ class Trainer:
         self.stopping = {side: EarlyStopping(learner.config.patience) for side, learner in self.learners.items()}
         self.checkpoints = Checkpoints(run.checkpoints)
         self.prepared = False
+        run.recover()
         newest = self.checkpoints.latest() if resume else None
         state: dict[str, Any] = read_json(newest / "state.json") if newest else {}
         self.monitor = Monitor(run.path, state.get("sizes"))
@@ -156,8 +157,8 @@ class Trainer:
     def _keep_best(self, side: Side, metrics: Mapping[str, float]) -> None:
         """Keep the side at its best: the ID model alone and folded; the LLM with all that its prompts read."""
         if side == "id":
-            with disk_errors(self.run.best_id):
-                save_id_model(self.system.need_id(), self.run.best_id, self.system.data.item_ids)
+            model, ids = self.system.need_id(), self.system.data.item_ids
+            replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids))
         else:
             replace_directory(self.run.best_llm, self.system.save)
         write_json(self.run.path / "best" / f"{side}.json", dict(metrics) | {"step": self.learners[side].steps})

@@ -57,3 +57,13 @@ def test_broken_json_says_where(tmp_path):
     path.write_text("{\n")
     with pytest.raises(UserError, match="line 2"):
         read_json(path)
+
+
+def test_a_best_model_lost_between_two_renames_comes_back(tmp_path):
+    run = RunDirectory(tmp_path)
+    old = run.best_id.with_name(".id.old")
+    old.mkdir(parents=True)
+    (old / "model.safetensors").write_text("weights")
+    run.recover()
+    assert (run.best_id / "model.safetensors").read_text() == "weights"
+    assert not old.exists()
