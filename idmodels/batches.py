@@ -59,7 +59,7 @@ class IDBatches:
         seed: int,
     ) -> None:
         _check(items, starts, ends, max_length, batch_targets, seed)
-        self._items = items
+        self.items, self.starts, self.ends = items, starts, ends
         self._batch_targets = batch_targets
         self._seed = seed
         self._inputs = _cut(starts, ends, ends, max_length)
@@ -92,8 +92,8 @@ class IDBatches:
         rows = first[:, None] + offsets  # [B, L']
         real = offsets < length[:, None]
         with_target = real & (rows + 1 < end[:, None])
-        inputs = np.where(real, self._items[np.where(real, rows, 0)], 0)
-        targets = np.where(with_target, self._items[np.where(with_target, rows + 1, 0)], 0)
+        inputs = np.where(real, self.items[np.where(real, rows, 0)], 0)
+        targets = np.where(with_target, self.items[np.where(with_target, rows + 1, 0)], 0)
         return IDBatch(_tensor(inputs), _tensor(targets), _tensor(np.where(real, rows, -1)))
 
 

@@ -5,11 +5,28 @@ Letters: B batch, L history length, N items (row 0 is padding), D id width, M sc
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from idmodels.batches import IDBatch
 from idmodels.errors import IDModelError
 from idmodels.settings import IDSettings
+
+
+@dataclass(frozen=True)
+class Scored:
+    """M states that each predict one item."""
+
+    states: Tensor
+    """[M, D] gradient flows."""
+    targets: Tensor
+    """[M] the item to predict."""
+    rows: Tensor
+    """[M] row of the train interaction that the state stands after; -1 where that has no meaning."""
 
 
 class IDModel(nn.Module, ABC):
@@ -17,6 +34,9 @@ class IDModel(nn.Module, ABC):
 
     Histories are right-padded with 0 and left-aligned: the first item stands at position 0.
     """
+
+    causal: ClassVar[bool] = True
+    """Whether position t of `encode` has seen items 0..t only, so that one pass trains every position."""
 
     item_embedding: nn.Embedding
     settings: IDSettings
@@ -50,10 +70,35 @@ class IDModel(nn.Module, ABC):
         if length > longest:
             raise IDModelError(f"histories of {length} items, but this model reads at most {longest} (max_length)")
 
+    def read_interactions(self, items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        """Called once before training with the train part: user u has ``items[starts[u]:ends[u]]``, in time order.
+
+        Most models learn nothing from it beyond the batches.
+        """
+
     @abstractmethod
     def encode(self, items: Tensor, table: Tensor | None = None) -> Tensor:
-        """States after each item: [B, L] ids -> [B, L, D]; position t has seen items 0..t only.
+        """States after each item: [B, L] ids -> [B, L, D]; position t has seen items 0..t only if ``causal``.
 
         ``table`` is ``item_table()`` where the caller has it already. States at padding are undefined.
         Raises IDModelError where L exceeds ``settings.max_length``.
         """
+
+    def training_states(self, batch: IDBatch, table: Tensor) -> Scored:
+        """What the loss is computed from: M states and the items they must predict.
+
+        Every position with a target, from one pass; a model that is not ``causal`` must hide the targets from itself.
+        """
+        positions = batch.targets != 0  # [B, L]
+        states = self.encode(batch.items, table)[positions]
+        return Scored(states, batch.targets[positions], batch.rows[positions])
+
+    def last_states(self, histories: Tensor, lengths: Tensor, table: Tensor | None = None) -> Tensor:
+        """State that predicts the item after each history: [B, L] ids and their lengths [B] -> [B, D].
+
+        An empty history has the state 0, which scores every item alike. Gradient and dropout are the caller's choice.
+        """
+        states = self.encode(histories, table)  # [B, L, D]
+        last = (lengths - 1).clamp(min=0)
+        picked = states[torch.arange(len(states), device=states.device), last]
+        return picked * (lengths > 0).unsqueeze(1)

@@ -17,9 +17,9 @@ _MIN_ROWS = 16
 def full_softmax(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of the targets among all N rows of the table, a scalar.
 
-    states [M, D], table [N, D], targets [M]. Row 0 (padding) is among the N, as in RecBole. The logits [M, N] are
-    never there at once: chunk by chunk they become the loss and its gradient in one pass, which is faster on a CPU
-    than ``torch.nn.functional.linear_cross_entropy`` and needs as little memory. No second derivative.
+    states [M, D], table [N, D], targets [M]; 0 where M is 0. Row 0 (padding) is among the N, as in RecBole. The
+    logits [M, N] are never there at once: chunk by chunk they become the loss and its gradient in one pass, which is
+    faster on a CPU than ``torch.nn.functional.linear_cross_entropy`` and needs as little memory. No second derivative.
     """
     with torch.autocast(states.device.type, enabled=False):
         loss: Tensor = _FullSoftmax.apply(states.float(), table.float(), targets)
@@ -30,7 +30,7 @@ class _FullSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         if not any(ctx.needs_input_grad):
-            return _sum_cross_entropy(states, table, targets) / len(targets)
+            return _sum_cross_entropy(states, table, targets) / max(len(targets), 1)
         grad_states, grad_table = torch.empty_like(states), torch.zeros_like(table)
         total = states.new_zeros(())
         for rows in _chunks(states, table):
@@ -40,13 +40,13 @@ class _FullSoftmax(torch.autograd.Function):
             torch.mm(grad, table, out=grad_states[rows])
             grad_table.addmm_(grad.T, chunk)
         ctx.save_for_backward(grad_states, grad_table)
-        return total / len(targets)
+        return total / max(len(targets), 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_states, grad_table = ctx.saved_tensors
-        scale = grad / len(grad_states)
+        scale = grad / max(len(grad_states), 1)
         return grad_states * scale, grad_table * scale, None
 
 

@@ -10,30 +10,19 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from idmodels.batches import IDBatch, IDBatches
-from idmodels.contract import IDModel
+from idmodels.contract import IDModel, Scored
 from idmodels.losses import full_softmax
 
 
-def scored_positions(batch: IDBatch) -> Tensor:
-    """Positions with a target, [B, L] bool with M of them True; ``batch.targets[mask]`` and the like are [M]."""
-    return batch.targets != 0
-
-
-def batch_states(model: IDModel, batch: IDBatch, table: Tensor | None = None) -> Tensor:
-    """States at the scored positions, [M, D], in the order of ``scored_positions``."""
-    return model.encode(batch.items, table)[scored_positions(batch)]
-
-
-def sequence_loss(model: IDModel, batch: IDBatch, table: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Full-softmax loss at every scored position: (scalar mean, states [M, D], mask [B, L]).
+def sequence_loss(model: IDModel, batch: IDBatch, table: Tensor | None = None) -> tuple[Tensor, Scored]:
+    """Full-softmax loss of a batch: (scalar mean, the states it was computed from).
 
     ``table`` [N, D] is ``model.item_table()`` where the caller has it already; histories are read and targets are
     scored with it.
     """
     table = model.item_table() if table is None else table
-    mask = scored_positions(batch)
-    states = model.encode(batch.items, table)[mask]
-    return full_softmax(states, table, batch.targets[mask]), states, mask
+    scored = model.training_states(batch, table)
+    return full_softmax(scored.states, table, scored.targets), scored
 
 
 def create_optimizer(model: IDModel, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
@@ -49,17 +38,18 @@ def train_epoch(
     total, targets = 0.0, 0
     for batch in batches:
         optimizer.zero_grad(set_to_none=True)
-        loss, states, _ = sequence_loss(model, batch)
+        loss, scored = sequence_loss(model, batch)
         loss.backward()
         if clip_norm > 0:
             clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
-        total += loss.item() * len(states)
-        targets += len(states)
+        total += loss.item() * len(scored.targets)
+        targets += len(scored.targets)
     return total / max(targets, 1)
 
 
 def fit(model: IDModel, batches: IDBatches, epochs: int, learning_rate: float = 1e-3) -> list[float]:
     """Train for so many epochs with a fresh optimiser; mean loss of each."""
+    model.read_interactions(batches.items, batches.starts, batches.ends)
     optimizer = create_optimizer(model, learning_rate)
     return [train_epoch(model, batches.epoch(epoch), optimizer) for epoch in range(epochs)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,22 +13,23 @@ from hybrid.evaluation.rankers import IDRanker
 from hybrid.exchange import Exchange
 from hybrid.modes import inference
 from hybrid.training.learner import Learner
-from idmodels.batches import IDBatch, IDBatches
+from idmodels.batches import IDBatch, IDBatches, padded_histories
 from idmodels.contract import IDModel
 from idmodels.losses import full_softmax
-from idmodels.training import batch_states, scored_positions
 
 
 class IDLearner(Learner[IDBatch]):
     """Trains the ID model and the bridges that bring it knowledge."""
 
     side = "id"
+    ranker: IDRanker
 
     def __init__(
         self, config: Config, model: IDModel, exchange: Exchange, data: TrainingData, device: torch.device, phases: int
     ) -> None:
         train = data.train
         self.model, self.exchange, self.device = model, exchange, device
+        model.read_interactions(train.items, train.starts, train.ends)
         self.data = IDBatches(
             train.items, train.starts, train.ends, model.settings.max_length, config.train.id.batch_targets, config.seed
         )
@@ -52,22 +54,39 @@ class IDLearner(Learner[IDBatch]):
         """``softmax`` and one entry for each bridge with a say."""
         batch = batch.to(self.device)
         table = self.model.item_table()
-        states = batch_states(self.model, batch, table)  # [M, D]
-        positions = scored_positions(batch)
-        targets, rows = batch.targets[positions], batch.rows[positions]
-        losses = {"softmax": full_softmax(states, table, targets)}
-        return losses | self.exchange.losses("id", ScoredBatch(states, table, targets, rows))
+        scored = self.model.training_states(batch, table)
+        losses = {"softmax": full_softmax(scored.states, table, scored.targets)}
+        return losses | self.exchange.losses("id", ScoredBatch(scored.states, table, scored.targets, scored.rows))
 
     def write_store(self, step: int) -> None:
-        """Write the item table, and the state after every train interaction, where a bridge reads them."""
+        """Write the item table, and the state after every train interaction, where a bridge reads them.
+
+        A model that is not causal has such states after each user's last one only.
+        """
         store, fingerprint = self.exchange.store, self.exchange.fingerprint
         with inference(self.model):
             table = self.model.item_table()
             if self.exchange.reads("id", "item"):
                 store.write("id", "item", table, step=step, fingerprint=fingerprint)
             if self.exchange.reads("id", "user"):
-                for batch in self.data.inputs():
-                    batch = batch.to(self.device)
-                    real = batch.rows >= 0
-                    states = self.model.encode(batch.items, table)[real]
-                    store.write("id", "user", states, step=step, fingerprint=fingerprint, index=batch.rows[real])
+                for states, rows in self._every_state(table) if self.model.causal else self._last_states(table):
+                    store.write("id", "user", states, step=step, fingerprint=fingerprint, index=rows)
+
+    def _every_state(self, table: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(states, their rows) after every train interaction."""
+        for batch in self.data.inputs():
+            batch = batch.to(self.device)
+            real = batch.rows >= 0
+            yield self.model.encode(batch.items, table)[real], batch.rows[real]
+
+    def _last_states(self, table: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(states, their rows) after each user's last train interaction."""
+        starts, ends = self.data.starts, self.data.ends
+        users = np.flatnonzero(ends > starts)
+        for first in range(0, len(users), self.ranker.batch_users):
+            chosen = users[first : first + self.ranker.batch_users]
+            items, lengths = padded_histories(
+                self.data.items, starts[chosen], ends[chosen], self.model.settings.max_length
+            )
+            states = self.model.last_states(items.to(self.device), lengths.to(self.device), table)
+            yield states, torch.from_numpy(ends[chosen] - 1).to(self.device)

@@ -5,7 +5,7 @@ import torch
 from idmodels.batches import IDBatch, IDBatches
 from idmodels.contract import IDModel
 from idmodels.losses import full_softmax
-from idmodels.training import batch_states, create_optimizer, scored_positions, sequence_loss, train_epoch
+from idmodels.training import create_optimizer, sequence_loss, train_epoch
 
 BATCH = IDBatch(
     items=torch.tensor([[1, 2, 3], [4, 5, 0]]),
@@ -14,28 +14,36 @@ BATCH = IDBatch(
 )
 
 
-def test_scored_positions_are_those_with_a_target() -> None:
-    mask = scored_positions(BATCH)
-    assert mask.tolist() == [[True, True, True], [True, False, False]]
-    assert BATCH.rows[mask].tolist() == [0, 1, 2, 8]
-
-
-def test_sequence_loss_is_the_softmax_at_those_positions(model: IDModel) -> None:
-    loss, states, mask = sequence_loss(model, BATCH)
+def test_every_position_with_a_target_is_trained(model: IDModel) -> None:
     encoded = model.encode(BATCH.items)
+    scored = model.training_states(BATCH, model.item_table())
     expected = torch.stack([encoded[0, 0], encoded[0, 1], encoded[0, 2], encoded[1, 0]])
-    assert torch.equal(states, expected)
-    assert torch.equal(batch_states(model, BATCH), expected)
-    assert torch.equal(mask, scored_positions(BATCH))
-    assert torch.equal(loss, full_softmax(expected, model.item_table(), torch.tensor([2, 3, 9, 5])))
+    assert torch.equal(scored.states, expected)
+    assert scored.targets.tolist() == [2, 3, 9, 5]
+    assert scored.rows.tolist() == [0, 1, 2, 8]
+
+
+def test_sequence_loss_is_the_softmax_of_those_states(model: IDModel) -> None:
+    loss, scored = sequence_loss(model, BATCH)
+    assert torch.equal(loss, full_softmax(scored.states, model.item_table(), torch.tensor([2, 3, 9, 5])))
 
 
 def test_a_given_table_is_used_for_input_and_output(model: IDModel) -> None:
     table = torch.randn(model.n_items, model.width)
-    loss, states, _ = sequence_loss(model, BATCH, table)
+    loss, scored = sequence_loss(model, BATCH, table)
     model.item_embedding.weight.data = table
-    assert torch.equal(states, batch_states(model, BATCH))
-    assert torch.equal(loss, sequence_loss(model, BATCH)[0])
+    expected, same = sequence_loss(model, BATCH)
+    assert torch.equal(scored.states, same.states)
+    assert torch.equal(loss, expected)
+
+
+def test_a_batch_of_padding_has_the_loss_zero(model: IDModel) -> None:
+    empty = torch.zeros(2, 3, dtype=torch.int64)
+    loss, scored = sequence_loss(model, IDBatch(empty, empty, empty - 1))
+    assert loss.item() == 0.0
+    assert scored.states.shape == (0, model.width)
+    loss.backward()
+    assert all(weight.grad is None or not weight.grad.any() for weight in model.parameters())
 
 
 def test_epoch_reports_the_mean_over_targets_and_trains(model: IDModel) -> None:
