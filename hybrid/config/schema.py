@@ -37,6 +37,8 @@ class DataConfig:
     """Column of the item id."""
     time_field: str = "timestamp"
     """Column of the time; empty: the order of the rows."""
+    time_precision: Literal["exact", "float32", "scaled_float32"] = "exact"
+    """How times are compared; the others give RecBole's order, without or with its `normalize_all` (ml-100k has it)."""
     rating_field: str = "rating"
     """Column of the rating; ignored where the file has none."""
     text_fields: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """Where each user's history is cut into train, valid and test: positions only, never items.
 
-leave_one_out follows RecBole's ``LS: valid_and_test``: the last interaction is test, the one before valid. A user with
-two interactions has one in train and one in test, a user with one is in train only.
+leave_one_out follows RecBole's ``LS: valid_and_test`` for sequential models: the last interaction is test, the one
+before valid, and two at least stay in train, so that there is a target to learn from. A user with three interactions
+therefore has a test target but no valid one, and a user with fewer is in train only.
 
 gts_last cuts all interactions at two times, the (1 - valid - test) and the (1 - test) quantile of all times. Train
 reaches up to and including the first; a user's last interaction up to the second is the valid target, the last one
@@ -47,12 +48,12 @@ def _leave_one_out(offsets: np.ndarray) -> Cuts:
     ends = np.asarray(offsets[1:])
     lengths = np.diff(offsets)
     return Cuts(
-        train_end=ends - np.clip(lengths - 1, 0, 2),
-        valid=np.where(lengths >= 3, ends - 2, -1),
-        test=np.where(lengths >= 2, ends - 1, -1),
-        n_short=int((lengths < 3).sum()),
-        short_reason="have fewer than 3 interactions: with 2 there is no valid target, with 1 no test target either",
-        hint="(a user needs 3 interactions for valid and 2 for test)",
+        train_end=ends - np.clip(lengths - 2, 0, 2),
+        valid=np.where(lengths >= 4, ends - 2, -1),
+        test=np.where(lengths >= 3, ends - 1, -1),
+        n_short=int((lengths < 4).sum()),
+        short_reason="have fewer than 4 interactions: with 3 there is no valid target, with fewer no test target",
+        hint="(a user needs 4 interactions for valid and 3 for test)",
     )
 
 
@@ -76,6 +77,8 @@ def _gts_last(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig)
 def _cut_times(times: np.ndarray | None, config: DataConfig) -> tuple[float, float]:
     if times is None:
         raise UserError("data.split=gts_last needs times: name their column in data.time_field, or use leave_one_out")
+    if config.time_precision != "exact":
+        raise UserError(f"data.split=gts_last needs data.time_precision=exact, got {config.time_precision}")
     left_out = config.valid_share + config.test_share
     if min(config.valid_share, config.test_share) <= 0 or left_out >= 1:
         raise UserError(

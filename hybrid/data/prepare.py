@@ -35,6 +35,7 @@ KEY_FIELDS = (
     "user_field",
     "item_field",
     "time_field",
+    "time_precision",
     "rating_field",
     "text_fields",
     "min_rating",
@@ -79,7 +80,9 @@ def _build(source: Source, folder: Path, config: DataConfig, log: Callable[[str]
     repeats = count_repeats(data, len(data.item_ids))
     if repeats:
         log(f"{repeats} interactions repeat an earlier one (same user, item and time); they are kept")
-    return _assemble(source.name, folder, users, user_ids, items + 1, [PADDING_ID, *item_ids], ["", *text], data)
+    order = chronological(users, data.times, config.time_precision)
+    items, data = items[order] + 1, data.take(order)
+    return _assemble(source.name, folder, users, user_ids, items, [PADDING_ID, *item_ids], ["", *text], data)
 
 
 def _assemble(
@@ -92,14 +95,24 @@ def _assemble(
     text: list[str],
     data: Interactions,
 ) -> Dataset:
-    """Order by user, then time, then row: lexsort is stable."""
-    order = np.argsort(users, kind="stable") if data.times is None else np.lexsort((data.times, users))
+    """The dataset of rows that are in order already; `users` may be in any order."""
     offsets = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=len(user_ids)))]).astype(np.int64)
-    items = items[order].astype(np.int32)
-    times = None if data.times is None else data.times[order]
-    ratings = None if data.ratings is None else data.ratings[order]
+    items, times, ratings = items.astype(np.int32), data.times, data.ratings
     stamp = fingerprint(item_ids, text, offsets, items, times, ratings)
     return Dataset(folder, name, offsets, items, times, ratings, user_ids, item_ids, text, stamp)
+
+
+def chronological(users: np.ndarray, times: np.ndarray | None, precision: str) -> np.ndarray:
+    """Positions [n] by user, then time, then row: the sort is stable.
+
+    RecBole compares times as float32, in which seconds of our day are told apart only where they are 64 s or more from
+    each other (128 s from 2004 on); with its ``normalize_all`` they are scaled to 0..1 before.
+    """
+    if times is None:
+        return np.argsort(users, kind="stable")
+    if precision == "scaled_float32":
+        times = (times - times.min()) / (np.ptp(times) or 1.0)
+    return np.lexsort((times if precision == "exact" else times.astype(np.float32), users))
 
 
 def _read_text(source: Source, item_ids: list[str], config: DataConfig, log: Callable[[str], None]) -> list[str]:

@@ -51,14 +51,14 @@ def test_leave_one_out_by_hand():
     said = []
     dataset = make([[1, 2, 3, 4], [5], [6, 7], [3, 2, 1]])
     data = split_training(dataset, LEAVE_ONE_OUT, said.append)
-    assert rows(data.train) == [[1, 2], [5], [6], [3]]
-    assert shown(data.valid) == {0: ([1, 2], 3), 3: ([3], 2)}
-    assert shown(open_test(dataset, LEAVE_ONE_OUT)) == {0: ([1, 2, 3], 4), 2: ([6], 7), 3: ([3, 2], 1)}
+    assert rows(data.train) == [[1, 2], [5], [6, 7], [3, 2]]
+    assert shown(data.valid) == {0: ([1, 2], 3)}
+    assert shown(open_test(dataset, LEAVE_ONE_OUT)) == {0: ([1, 2, 3], 4), 3: ([3, 2], 1)}
     assert said == [
-        "2 of 4 users have fewer than 3 interactions: with 2 there is no valid target, with 1 no test target either"
+        "3 of 4 users have fewer than 4 interactions: with 3 there is no valid target, with fewer no test target"
     ]
-    assert data.popularity().tolist() == [0, 1, 1, 1, 0, 1, 1, 0]
-    assert data.train.lengths.tolist() == [2, 1, 1, 1]
+    assert data.popularity().tolist() == [0, 1, 2, 1, 0, 1, 1, 1]
+    assert data.train.lengths.tolist() == [2, 1, 2, 2]
     assert data.train.ends[:-1].tolist() == data.train.starts[1:].tolist()
 
 
@@ -90,8 +90,8 @@ def expected(dataset, config):
         part = slice(dataset.offsets[u], dataset.offsets[u + 1])
         items, times = dataset.items[part].tolist(), dataset.times[part].tolist()
         if config.split == "leave_one_out":
-            cut = max(len(items) - 1, 1)
-            valid_cut = max(len(items) - 2, 1)
+            cut = max(len(items) - 1, 2)
+            valid_cut = max(len(items) - 2, 2)
         else:
             cut = sum(time <= second for time in times)
             valid_cut = sum(time <= first for time in times)
@@ -149,12 +149,18 @@ def test_no_valid_target_is_an_error():
 
 def test_no_test_target_is_an_error():
     with pytest.raises(UserError, match="for the test part"):
-        open_test(make([[1], [3]]), LEAVE_ONE_OUT)
+        open_test(make([[1, 2], [3]]), LEAVE_ONE_OUT)
 
 
 def test_gts_last_needs_times():
     with pytest.raises(UserError, match="gts_last needs times"):
         split_training(make([[1, 2, 3]]), GTS_LAST)
+
+
+def test_gts_last_needs_exact_times():
+    config = DataConfig(split="gts_last", time_precision="float32")
+    with pytest.raises(UserError, match=r"gts_last needs data\.time_precision=exact, got float32"):
+        split_training(make([[1, 2, 3]], [[1, 2, 3]]), config)
 
 
 def test_gts_last_with_equal_times_only():
