@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from idmodels.errors import IDModelError
@@ -118,12 +119,17 @@ def recbole_model(n_items: int, settings: IDSettings) -> nn.Module:
 
 @contextmanager
 def _isolated() -> Iterator[None]:
-    """Hide the command line from RecBole's Config, and the CUDA devices that it then sets from the process."""
+    """Hide the command line from RecBole's Config, and undo what it and its models do to the whole process.
+
+    It sets the CUDA devices, and its SINE switches torch's anomaly detection on, which slows every backward pass.
+    """
     arguments, devices = sys.argv, os.environ.get("CUDA_VISIBLE_DEVICES")
+    anomalies = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
     sys.argv = arguments[:1] or ["recbole"]
     try:
         yield
     finally:
+        torch.autograd.set_detect_anomaly(*anomalies)
         sys.argv = arguments
         if devices is None:
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
