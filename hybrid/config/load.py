@@ -1,7 +1,8 @@
 """From yaml, a preset and dotted overrides to one checked `Config`.
 
 Later sources win: defaults, the preset, the yaml file, then ``key=value`` overrides. An unknown key is an error that
-names the nearest one; RecBole's own names for data and evaluation are accepted (see `hybrid.config.recbole_keys`).
+names the nearest one; RecBole's own names are accepted (see `hybrid.config.recbole_keys`), and a yaml of RecBole's
+names alone means what it means there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from hybrid.config.describe import settings
-from hybrid.config.recbole_keys import translate_recbole_keys
+from hybrid.config.recbole_keys import RECBOLE, translate_recbole_keys
 from hybrid.config.schema import Config
 from hybrid.errors import UserError, nearest
 
@@ -29,14 +30,16 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """
     tree = read_yaml(Path(path)) if path is not None else {}
     given = [parse_override(text) for text in overrides]
-    preset = next((value for key, value in reversed(given) if key == "preset"), tree.pop("preset", None))
+    # Some of RecBole's keys need others to be understood: all of them are translated together.
+    tree |= {key: value for key, value in given if key in RECBOLE or key == "preset"}
+    preset = tree.pop("preset", None)
     merged: Tree = {}
     if preset is not None:
         merge(merged, read_preset(str(preset)))
     merge(merged, translate_recbole_keys(tree))
     for key, value in given:
-        if key != "preset":
-            merge(merged, translate_recbole_keys(nest(key, value)))
+        if key not in RECBOLE and key != "preset":
+            merge(merged, nest(key, value))
     return build_config(merged)
 
 

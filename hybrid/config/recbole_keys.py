@@ -1,58 +1,88 @@
-"""RecBole's own names for data, model and training settings, so that an existing RecBole yaml can be used."""
+"""RecBole's own names for data, model and training settings, so that an existing RecBole yaml can be used.
 
+A yaml of RecBole's names alone that gives a ``model`` means here what it means there: the ID model is trained alone
+(arm id_only), and what the yaml leaves out has RecBole's default. A setting that can't be followed is an error: what
+is ignored has no say in what is learnt or measured.
+"""
+
+import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hybrid.config.recbole_values import MODEL_DEFAULTS, RUN_DEFAULTS, WITHOUT_EFFECT, check_values
 from hybrid.errors import UserError
+
+log = logging.getLogger(__name__)
 
 RENAMED = {
     "USER_ID_FIELD": "data.user_field",
     "ITEM_ID_FIELD": "data.item_field",
     "TIME_FIELD": "data.time_field",
     "RATING_FIELD": "data.rating_field",
-    "MAX_ITEM_LIST_LENGTH": "id.max_length",
-    "hidden_size": "id.width",
-    "embedding_size": "id.width",
-    "n_layers": "id.layers",
-    "num_layers": "id.layers",
-    "n_heads": "id.heads",
-    "inner_size": "id.inner_width",
-    "hidden_dropout_prob": "id.dropout",
-    "dropout_prob": "id.dropout",
-    "attn_dropout_prob": "id.attention_dropout",
     "learning_rate": "train.id.learning_rate",
-    "weight_decay": "train.id.weight_decay",
     "train_batch_size": "train.id.batch_targets",
     "stopping_step": "train.id.patience",
-    "valid_metric": "evaluation.metric",
     "eval_batch_size": "evaluation.batch_users",
     "checkpoint_dir": "output_dir",
 }
-"""RecBole key -> our dotted key, value unchanged (but for the case of a metric's name)."""
+"""RecBole key -> our dotted key, value unchanged."""
 
-WITHOUT_EFFECT = {
-    "load_col", "field_separator", "seq_separator", "metrics", "topk", "gpu_id", "use_gpu", "show_progress", "state",
-    "reproducibility", "log_wandb", "loss_type", "train_neg_sample_args", "hidden_act", "layer_norm_eps",
-    "initializer_range", "benchmark_filename", "ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "data_path", "eval_args",
-    "user_inter_num_interval", "item_inter_num_interval", "val_interval", "model", "epochs",
+SIZES = {
+    "MAX_ITEM_LIST_LENGTH": "max_length",
+    "hidden_size": "width",
+    "embedding_size": "width",
+    "n_layers": "layers",
+    "num_layers": "layers",
+    "n_heads": "heads",
+    "inner_size": "inner_width",
+    "hidden_dropout_prob": "dropout",
+    "dropout_prob": "dropout",
+    "attn_dropout_prob": "attention_dropout",
+}
+"""RecBole key -> setting of the ID model where the yaml names no ``model``; with one, its own names count."""
+
+READ = {
+    "dataset", "data_path", "model", "epochs", "valid_metric", "user_inter_num_interval", "item_inter_num_interval",
+    "val_interval", "eval_args", "clip_grad_norm", "use_gpu", "normalize_all", "metrics", "topk", "loss_type",
+    "train_neg_sample_args",
+    *(key for defaults in MODEL_DEFAULTS.values() for key in defaults),
 }  # fmt: skip
-"""Keys that are read below, or whose meaning is fixed here."""
+"""Keys that are read one by one below."""
+
+RECBOLE = {*RENAMED, *SIZES, *READ, *WITHOUT_EFFECT}
+METRICS = {"hit": "hr", "recall": "hr", "ndcg": "ndcg", "mrr": "mrr"}
+"""With one relevant item, as here, recall is hit."""
 
 
 def translate_recbole_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings with RecBole's top-level names replaced by ours; other keys pass through."""
+    """The same settings with RecBole's top-level names replaced by ours; other keys pass through.
+
+    Raises UserError for a value that would mean something else here.
+    """
+    pure = "model" in tree and set(tree) <= RECBOLE | {"seed"}
+    check_values(tree)
+    given = {**RUN_DEFAULTS, **tree} if pure else dict(tree)
     ours: dict[str, Any] = {}
-    for key, value in tree.items():
+    for key, value in given.items():
         if key in RENAMED:
-            _put(ours, RENAMED[key], str(value).lower() if key == "valid_metric" else value)
-        elif key not in WITHOUT_EFFECT and key != "dataset":
+            _put(ours, RENAMED[key], value)
+        elif key not in RECBOLE:
             _keep(ours, key, value)
-    _dataset(tree, ours)
-    _model(tree, ours)
-    _cores(tree, ours)
-    _split(tree, ours)
+    for read in (_dataset, _model, _cores, _rating, _split, _training):
+        read(given, ours)
+    if pure:
+        _as_in_recbole(given, ours)
     return ours
+
+
+def _as_in_recbole(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
+    """What RecBole does for sequential models and no key of its own says."""
+    _put(ours, "arm", "id_only")
+    _put(ours, "evaluation.mask_history", False)
+    scaled = given.get("normalize_all", given.get("dataset") == "ml-100k")  # its own yaml of ml-100k says so
+    _put(ours, "data.time_precision", "scaled_float32" if scaled else "float32")
 
 
 def _keep(ours: dict[str, Any], key: str, value: Any) -> None:
@@ -63,50 +93,131 @@ def _keep(ours: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _put(ours: dict[str, Any], dotted: str, value: Any) -> None:
+    """A value that the yaml gives by our own name stays."""
     *path, last = dotted.split(".")
     for part in path:
         ours = ours.setdefault(part, {})
-    ours[last] = value
+    ours.setdefault(last, value)
 
 
-def _dataset(tree: Mapping[str, Any], ours: dict[str, Any]) -> None:
+def _dataset(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     """RecBole's ``data_path`` and ``dataset`` name a folder; a bare known name stays a name."""
-    if "dataset" not in tree:
+    if "dataset" not in given:
         return
-    name = str(tree["dataset"])
-    folder = Path(str(tree["data_path"])) / name if "data_path" in tree else None
-    _put(ours, "data.dataset", str(folder) if folder is not None and folder.is_dir() else name)
+    name = str(given["dataset"])
+    folder = Path(str(given.get("data_path") or "dataset")) / name
+    _put(ours, "data.dataset", str(folder) if folder.is_dir() else name)
 
 
-def _model(tree: Mapping[str, Any], ours: dict[str, Any]) -> None:
-    if "model" in tree:
-        _put(ours, "id.model", str(tree["model"]).lower())
-    if "epochs" in tree:  # RecBole trains one model: all epochs in one ID phase
-        _put(ours, "train.schedule.id_length", tree["epochs"])
-        _put(ours, "train.schedule.rounds", 1)
+def _model(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
+    """The whole shape of the ID model where a ``model`` is named, else the sizes that are given."""
+    if "model" not in given:
+        for key in SIZES.keys() & given.keys():
+            _put(ours, f"id.{SIZES[key]}", given[key])
+        return
+    from dataclasses import asdict
+
+    from idmodels.errors import IDModelError
+    from idmodels.recbole_compat import from_recbole
+
+    name = str(given["model"])
+    numbers = {key: _number(value) for key, value in given.items()}
+    try:
+        settings = from_recbole({"MAX_ITEM_LIST_LENGTH": 50, **MODEL_DEFAULTS.get(name, {}), **numbers})
+    except IDModelError as error:
+        raise UserError(str(error)) from None
+    for key, value in asdict(settings).items():
+        _put(ours, f"id.{key}", value)
 
 
-def _cores(tree: Mapping[str, Any], ours: dict[str, Any]) -> None:
+def _number(value: Any) -> Any:
+    """``1e-12`` is text in yaml 1.1."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d*)?e[-+]?\d+", value) else value
+
+
+def _cores(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     """``user_inter_num_interval: "[5,inf)"`` as a k-core."""
     for key, field in (("user_inter_num_interval", "data.user_core"), ("item_inter_num_interval", "data.item_core")):
-        if tree.get(key) is None:
-            continue
-        low, comma, high = str(tree[key]).strip("[]() ").partition(",")
-        if not comma or not low.strip().isdigit() or high.strip() not in ("inf", ""):
-            raise UserError(f"{key}: only intervals such as '[5,inf)' are understood, got {tree[key]!r}")
-        _put(ours, field, int(low) + (1 if str(tree[key]).strip().startswith("(") else 0))
+        if given.get(key) is not None:
+            low, closed = _from(key, given[key], "[5,inf)")
+            _put(ours, field, int(low) if closed else int(low) + 1)
 
 
-def _split(tree: Mapping[str, Any], ours: dict[str, Any]) -> None:
+def _rating(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
+    """``val_interval: {rating: "[3,inf)"}`` as the lowest rating that is kept."""
+    intervals = given.get("val_interval") or {}
+    rating = given.get("RATING_FIELD", "rating")
+    if not isinstance(intervals, Mapping) or set(intervals) - {rating}:
+        raise UserError(f"val_interval: only an interval of {rating} is understood, got {intervals!r}")
+    if rating in intervals:
+        low, closed = _from("val_interval", intervals[rating], "[3,inf)")
+        if not closed:
+            raise UserError(
+                f"val_interval: open below, {intervals[rating]!r}; write the lowest rating, such as '[3,inf)'"
+            )
+        _put(ours, "data.min_rating", low)
+
+
+def _from(key: str, interval: Any, example: str) -> tuple[float, bool]:
+    """Lower end of an interval without upper end, and whether it belongs to it."""
+    found = re.fullmatch(r"([\[(])\s*(\d+(?:\.\d*)?)\s*,\s*(?:inf)?\s*[\])]", str(interval).strip())
+    if not found:
+        raise UserError(f"{key}: only intervals such as '{example}' are understood, got {interval!r}")
+    return float(found[2]), found[1] == "["
+
+
+def _split(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     """``eval_args`` must ask for leave-one-out in time order with full ranking, the sequential default."""
-    arguments = tree.get("eval_args")
+    arguments = given.get("eval_args")
     if not isinstance(arguments, Mapping):
         return
     split = arguments.get("split", {"LS": "valid_and_test"})
-    if split != {"LS": "valid_and_test"} or arguments.get("order", "TO") != "TO":
+    orders = (arguments.get("order", "TO"), arguments.get("group_by", "user"))
+    if split != {"LS": "valid_and_test"} or orders not in (("TO", "user"), ("TO", None)):
         raise UserError(f"eval_args: only split {{LS: valid_and_test}} with order TO is understood, got {arguments!r}")
     mode = arguments.get("mode", "full")
     modes = set(mode.values()) if isinstance(mode, Mapping) else {mode}
     if modes != {"full"}:
         raise UserError(f"eval_args.mode: only full ranking is done here, got {mode!r}")
     _put(ours, "data.split", "leave_one_out")
+
+
+def _training(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
+    if "epochs" in given:  # RecBole trains one model: all epochs in one ID phase
+        _put(ours, "train.schedule.id_length", given["epochs"])
+        _put(ours, "train.schedule.rounds", 1)
+    if given.get("loss_type") == "BPR":  # one negative of each position's own
+        _put(ours, "train.id.loss", {"kind": "bpr", "negatives": 1, "shared_negatives": False})
+    if "clip_grad_norm" in given:
+        _put(ours, "train.id.clip_norm", _clip_norm(given["clip_grad_norm"]))
+    if "valid_metric" in given:
+        _put(ours, "evaluation.metric", _metric(given["valid_metric"]))
+    if given.get("use_gpu") is False:
+        _put(ours, "device", "cpu")
+    _say_what_is_not_reported(given)
+
+
+def _clip_norm(value: Any) -> Any:
+    """``{max_norm: 5, norm_type: 2}`` as 5; none: no clipping, which is 0 here."""
+    if not value:
+        return 0.0
+    if not isinstance(value, Mapping) or set(value) - {"max_norm", "norm_type"} or value.get("norm_type", 2) != 2:
+        raise UserError(f"clip_grad_norm: only {{max_norm: NUMBER, norm_type: 2}} is understood, got {value!r}")
+    return value.get("max_norm")
+
+
+def _metric(value: Any) -> str:
+    name, _, cutoff = str(value).lower().partition("@")
+    if name not in METRICS or cutoff not in ("5", "10", "20"):
+        raise UserError(f"valid_metric: Hit, Recall, NDCG and MRR at 5, 10 and 20 are known here, got {value!r}")
+    return f"{METRICS[name]}@{cutoff}"
+
+
+def _say_what_is_not_reported(given: Mapping[str, Any]) -> None:
+    metrics, cutoffs = given.get("metrics") or [], given.get("topk") or []
+    metrics = metrics if isinstance(metrics, list) else [metrics]
+    cutoffs = cutoffs if isinstance(cutoffs, list) else [cutoffs]
+    missing = [str(name) for name in metrics if str(name).lower() not in METRICS]
+    missing += [f"top {cutoff}" for cutoff in cutoffs if cutoff not in (5, 10, 20)]
+    if missing:
+        log.warning("not reported here: %s; Hit, NDCG and MRR at 5, 10 and 20 are", ", ".join(missing))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hybrid.config.describe import reference, settings
 from hybrid.config.load import build_config, dump_config, load_config, preset_names, read_yaml
 from hybrid.config.schema import Config
 from hybrid.errors import UserError
+from idmodels.settings import IDSettings
 
 
 def write(path, text):
@@ -136,14 +139,119 @@ eval_args: {split: {LS: valid_and_test}, order: TO, mode: full}
     [
         ({"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}}}, "eval_args: only split"),
         ({"eval_args": {"mode": "uni100"}}, "eval_args.mode: only full ranking"),
-        ({"user_inter_num_interval": "[5,10]"}, "user_inter_num_interval: only intervals such as"),
+        ({"user_inter_num_interval": "[5,10]"}, "user_inter_num_interval: only intervals such as '[5,inf)'"),
+        ({"val_interval": {"rating": "[1,4]"}}, "val_interval: only intervals such as '[3,inf)' are understood, got"),
+        ({"val_interval": {"rating": "(3,inf)"}}, "val_interval: open below, '(3,inf)'; write the lowest rating"),
+        ({"val_interval": {"timestamp": "[0,inf)"}}, "val_interval: only an interval of rating is understood"),
+        ({"weight_decay": 0.01}, "RecBole's weight_decay=0.01 can't be followed here; accepted: 0 (RecBole's is an L2"),
+        ({"loss_type": "BCE"}, "RecBole's loss_type='BCE' can't be followed here; accepted: 'CE', 'BPR'"),
+        (
+            {"train_neg_sample_args": {"distribution": "uniform"}},
+            "with loss_type CE can't be followed here; accepted: no",
+        ),
+        (
+            {"loss_type": "BPR", "train_neg_sample_args": {"sample_num": 4}},
+            "with loss_type BPR can't be followed here; accepted: {distribution: uniform, sample_num: 1}",
+        ),
+        ({"learner": "sgd"}, "RecBole's learner='sgd' can't be followed here; accepted: 'adam'"),
+        ({"eval_step": 5}, "RecBole's eval_step=5 can't be followed here; accepted: 1 (every epoch is validated)"),
+        ({"rm_dup_inter": "first"}, "accepted: nothing (repeated interactions are kept)"),
+        ({"benchmark_filename": ["train", "valid", "test"]}, "accepted: nothing (a dataset is split here"),
+        ({"hidden_act": "relu"}, "RecBole's hidden_act='relu' can't be followed here; accepted: 'gelu'"),
+        ({"enable_amp": True}, "RecBole's enable_amp=True can't be followed here; accepted: False"),
+        ({"valid_metric": "Precision@10"}, "valid_metric: Hit, Recall, NDCG and MRR at 5, 10 and 20 are known here"),
+        ({"valid_metric": "NDCG@7"}, "valid_metric: Hit, Recall, NDCG and MRR at 5, 10 and 20 are known here"),
+        ({"clip_grad_norm": {"max_norm": 5, "norm_type": 1}}, "clip_grad_norm: only {max_norm: NUMBER, norm_type: 2}"),
+        ({"model": "NARM"}, "RecBole model 'NARM' has no counterpart here; accepted: "),
+        (
+            {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "RO"}},
+            "eval_args: only split {LS: valid_and_test}",
+        ),
     ],
 )
 def test_recbole_settings_that_mean_something_else_are_refused(tmp_path, tree, message):
     import yaml
 
-    with pytest.raises(UserError, match=message.replace("[", r"\[")):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
         load_config(write(tmp_path / "r.yaml", yaml.safe_dump(tree)))
+    assert "\n" not in str(error.value)
+
+
+def load(tmp_path, text, *overrides):
+    return load_config(write(tmp_path / "recbole.yaml", text), overrides)
+
+
+def test_a_pure_recbole_yaml_has_recboles_defaults(tmp_path):
+    config = load(tmp_path, "model: SASRec\ndataset: ml-1m\n")
+    assert config.arm == "id_only"
+    assert (config.train.schedule.rounds, config.train.schedule.id_length, config.train.id.patience) == (1, 300, 10)
+    assert (config.train.id.clip_norm, config.train.id.batch_targets) == (0.0, 2048)
+    assert (config.evaluation.metric, config.evaluation.mask_history) == ("mrr@10", False)
+    assert (config.data.dataset, config.data.time_precision) == ("ml-1m", "float32")
+    assert config.id == IDSettings("sasrec", 64, 50, 2, 2, 256, 0.5, 0.5)
+
+
+def test_each_model_reads_its_own_names(tmp_path):
+    config = load(tmp_path, "model: GRU4Rec\nhidden_size: 100\nembedding_size: 48\n")
+    assert (config.id.model, config.id.width, config.id.inner_width) == ("gru4rec", 48, 100)
+    assert (config.id.layers, config.id.dropout) == (1, 0.3)  # RecBole's defaults, not ours
+
+
+@pytest.mark.parametrize(
+    ("text", "precision"),
+    [
+        ("dataset: ml-100k", "scaled_float32"),  # RecBole's own yaml of it has normalize_all
+        ("dataset: ml-100k\nnormalize_all: false", "float32"),
+        ("dataset: ml-1m\nnormalize_all: true", "scaled_float32"),
+        ("dataset: ml-1m\ndata: {time_precision: exact}", "exact"),
+    ],
+)
+def test_times_are_compared_as_in_recbole(tmp_path, text, precision):
+    assert load(tmp_path, f"model: SASRec\n{text}\n").data.time_precision == precision
+
+
+def test_one_key_of_ours_and_the_yaml_is_ours(tmp_path):
+    config = load(tmp_path, "model: SASRec\nhidden_dropout_prob: 0.2\ntrain: {schedule: {rounds: 4}}\n")
+    assert (config.arm, config.train.schedule.rounds, config.train.id.clip_norm) == ("both", 4, 5.0)
+    assert (config.id.dropout, config.id.attention_dropout) == (0.2, 0.5)
+
+
+def test_overrides_may_have_recboles_names_too(tmp_path):
+    overrides = ("hidden_size=96", "model=GRU4Rec", "epochs=3", "evaluation.mask_history=true", "arm=both")
+    config = load(tmp_path, "model: SASRec\nembedding_size: 32\nepochs: 7\n", *overrides)
+    assert (config.id.model, config.id.width, config.id.inner_width) == ("gru4rec", 32, 96)
+    assert (config.train.schedule.id_length, config.evaluation.mask_history, config.arm) == (3, True, "both")
+
+
+def test_recbole_data_settings(tmp_path):
+    text = """
+data_path: {folder}
+dataset: toys
+val_interval: {{rating: "[3,inf)"}}
+user_inter_num_interval: "(4,inf)"
+item_inter_num_interval: "[2, inf]"
+clip_grad_norm: {{max_norm: 2.5, norm_type: 2}}
+use_gpu: false
+valid_metric: Recall@20
+"""
+    (tmp_path / "toys").mkdir()
+    config = load(tmp_path, text.format(folder=tmp_path))
+    assert config.data.dataset == str(tmp_path / "toys")
+    assert (config.data.min_rating, config.data.user_core, config.data.item_core) == (3.0, 5, 2)
+    assert (config.train.id.clip_norm, config.device, config.evaluation.metric) == (2.5, "cpu", "hr@20")
+
+
+def test_recboles_bpr_draws_one_negative_for_each_position(tmp_path):
+    negatives = "train_neg_sample_args: {distribution: uniform, sample_num: 1, alpha: 1.0, dynamic: false}"
+    loss = load(tmp_path, f"model: SASRec\nloss_type: BPR\n{negatives}\n").train.id.loss
+    assert (loss.kind, loss.negatives, loss.proposal, loss.shared_negatives) == ("bpr", 1, "uniform", False)
+    assert load(tmp_path, "model: SASRec\nloss_type: CE\ntrain_neg_sample_args: ~\n").train.id.loss.kind == "softmax"
+
+
+def test_what_is_not_reported_is_said(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path, "metrics: [Recall, Precision, NDCG]\ntopk: [5, 50]\n")
+    assert caplog.messages == ["not reported here: Precision, top 50; Hit, NDCG and MRR at 5, 10 and 20 are"]
 
 
 def test_all_subsets_of_bridges_are_configurable():
