@@ -5,24 +5,28 @@ Letters: B batch, L history length, M scored positions, N items (row 0 is paddin
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from idmodels.batches import IDBatch, IDBatches
 from idmodels.contract import IDModel, Scored
-from idmodels.losses import full_softmax
+from idmodels.errors import IDModelError
+from idmodels.losses import Loss, LossSettings, create_loss, full_softmax
 
 
-def sequence_loss(model: IDModel, batch: IDBatch, table: Tensor | None = None) -> tuple[Tensor, Scored]:
-    """Full-softmax loss of a batch: (scalar mean, the states it was computed from).
+def sequence_loss(
+    model: IDModel, batch: IDBatch, table: Tensor | None = None, loss: Loss = full_softmax
+) -> tuple[Tensor, Scored]:
+    """Loss of a batch: (scalar mean, the states it was computed from).
 
     ``table`` [N, D] is ``model.item_table()`` where the caller has it already; histories are read and targets are
     scored with it.
     """
     table = model.item_table() if table is None else table
     scored = model.training_states(batch, table)
-    return full_softmax(scored.states, table, scored.targets), scored
+    return loss(scored.states, table, scored.targets), scored
 
 
 def create_optimizer(model: IDModel, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
@@ -31,25 +35,41 @@ def create_optimizer(model: IDModel, learning_rate: float, weight_decay: float =
 
 
 def train_epoch(
-    model: IDModel, batches: Iterable[IDBatch], optimizer: torch.optim.Optimizer, clip_norm: float = 0.0
+    model: IDModel,
+    batches: Iterable[IDBatch],
+    optimizer: torch.optim.Optimizer,
+    clip_norm: float = 0.0,
+    loss: Loss = full_softmax,
 ) -> float:
-    """One step per batch; mean loss over the targets. ``clip_norm`` bounds the gradient's norm, 0: unbounded."""
+    """One step per batch; mean loss over the targets. ``clip_norm`` bounds the gradient's norm, 0: unbounded.
+
+    Raises IDModelError for a batch whose loss is not finite, before the weights follow it.
+    """
     model.train()
     total, targets = 0.0, 0
-    for batch in batches:
+    for number, batch in enumerate(batches):
         optimizer.zero_grad(set_to_none=True)
-        loss, scored = sequence_loss(model, batch)
-        loss.backward()
+        value, scored = sequence_loss(model, batch, loss=loss)
+        if not torch.isfinite(value):
+            raise IDModelError(f"the loss of batch {number} is {value.item()}; the weights are those before it")
+        value.backward()
         if clip_norm > 0:
             clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
-        total += loss.item() * len(scored.targets)
+        total += value.item() * len(scored.targets)
         targets += len(scored.targets)
     return total / max(targets, 1)
 
 
-def fit(model: IDModel, batches: IDBatches, epochs: int, learning_rate: float = 1e-3) -> list[float]:
+def fit(
+    model: IDModel,
+    batches: IDBatches,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    loss: LossSettings = LossSettings(),  # noqa: B008 (frozen)
+) -> list[float]:
     """Train for so many epochs with a fresh optimiser; mean loss of each."""
     model.read_interactions(batches.items, batches.starts, batches.ends)
-    optimizer = create_optimizer(model, learning_rate)
-    return [train_epoch(model, batches.epoch(epoch), optimizer) for epoch in range(epochs)]
+    counts = torch.from_numpy(np.bincount(batches.items, minlength=model.n_items))
+    chosen, optimizer = create_loss(loss, counts), create_optimizer(model, learning_rate)
+    return [train_epoch(model, batches.epoch(epoch), optimizer, loss=chosen) for epoch in range(epochs)]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from idmodels.losses import LossSettings
 from idmodels.settings import IDSettings
 
 Positive = Annotated[int, Field(gt=0)]
@@ -234,6 +235,7 @@ class IDTrainConfig(OptimizerConfig):
 
     batch_targets: Positive = 2048
     """Targets (next items) in a batch, not rows."""
+    loss: LossSettings = field(default_factory=LossSettings)
 
 
 @dataclass(frozen=True)

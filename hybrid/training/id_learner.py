@@ -1,4 +1,4 @@
-"""The ID phase: full softmax at every position, plus what the bridges add."""
+"""The ID phase: the ID model's own loss, plus what the bridges add."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from hybrid.modes import inference
 from hybrid.training.learner import Learner
 from idmodels.batches import IDBatch, IDBatches, padded_histories
 from idmodels.contract import IDModel
-from idmodels.losses import full_softmax
+from idmodels.losses import create_loss
 
 
 class IDLearner(Learner[IDBatch]):
@@ -33,6 +33,8 @@ class IDLearner(Learner[IDBatch]):
         self.data = IDBatches(
             train.items, train.starts, train.ends, model.settings.max_length, config.train.id.batch_targets, config.seed
         )
+        self.loss_name = config.train.id.loss.kind
+        self.loss = create_loss(config.train.id.loss, torch.from_numpy(data.popularity()).to(device))
         self.ranker = IDRanker(model, config.evaluation.batch_users, device)
         unit_steps = len(self.data) if config.train.schedule.unit == "epochs" else 1
         super().__init__(
@@ -51,11 +53,11 @@ class IDLearner(Learner[IDBatch]):
         return self.data.epoch(epoch, skip)
 
     def losses(self, batch: IDBatch) -> dict[str, Tensor]:
-        """``softmax`` and one entry for each bridge with a say."""
+        """The loss by its own name, and one entry for each bridge with a say."""
         batch = batch.to(self.device)
         table = self.model.item_table()
         scored = self.model.training_states(batch, table)
-        losses = {"softmax": full_softmax(scored.states, table, scored.targets)}
+        losses = {self.loss_name: self.loss(scored.states, table, scored.targets)}
         return losses | self.exchange.losses("id", ScoredBatch(scored.states, table, scored.targets, scored.rows))
 
     def write_store(self, step: int) -> None:

@@ -1,11 +1,17 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from idmodels.batches import IDBatch, IDBatches
 from idmodels.contract import IDModel
-from idmodels.losses import full_softmax
-from idmodels.training import create_optimizer, sequence_loss, train_epoch
+from idmodels.errors import IDModelError
+from idmodels.losses import LossSettings, full_softmax, loss_names
+from idmodels.registry import create_id_model
+from idmodels.scoring import last_states
+from idmodels.settings import IDSettings
+from idmodels.training import create_optimizer, fit, sequence_loss, train_epoch
 
 BATCH = IDBatch(
     items=torch.tensor([[1, 2, 3], [4, 5, 0]]),
@@ -56,6 +62,35 @@ def test_epoch_reports_the_mean_over_targets_and_trains(model: IDModel) -> None:
     assert train_epoch(model, batches.epoch(0), optimizer) == pytest.approx(expected, abs=1e-5)
     train_epoch(model, batches.epoch(1), create_optimizer(model, learning_rate=0.1))
     assert not torch.equal(model.item_embedding.weight, before)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_follow(model: IDModel) -> None:
+    optimizer = create_optimizer(model, learning_rate=0.1)
+    poisoned = iter([float("1"), float("nan")])
+    before: list[torch.Tensor] = []
+
+    def loss(states: torch.Tensor, table: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        before[:] = [weight.detach().clone() for weight in model.parameters()]
+        return full_softmax(states, table, targets) * next(poisoned)
+
+    with pytest.raises(IDModelError, match="the loss of batch 1 is nan; the weights are those before it"):
+        train_epoch(model, [BATCH, BATCH], optimizer, loss=loss)
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", loss_names())
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_loss_teaches_a_cycle(kind: str, shared: bool, small_settings: Callable[..., IDSettings]) -> None:
+    torch.manual_seed(0)
+    period, users, steps = 7, 10, 20
+    items = np.concatenate([(np.arange(steps) + user) % period + 1 for user in range(users)])
+    ends = np.arange(1, users + 1) * steps
+    batches = IDBatches(items, ends - steps, ends, max_length=6, batch_targets=60, seed=0)
+    model = create_id_model(period + 1, small_settings("gru4rec", width=16, inner_width=32))
+    losses = fit(model, batches, 25, learning_rate=2e-2, loss=LossSettings(kind, 4, "popularity", shared))
+    scores = last_states(model.eval(), torch.tensor([[3, 4, 5]]), torch.tensor([3])) @ model.item_table().T
+    assert scores[0, 1:].argmax().item() + 1 == 6
+    assert losses[-1] < 0.3 * losses[0]
 
 
 def test_clipping_bounds_the_step(model: IDModel) -> None:

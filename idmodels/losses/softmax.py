@@ -1,4 +1,4 @@
-"""Losses of the ID models over M scored positions.
+"""Full softmax: every item of the catalogue competes at each of M scored positions.
 
 Letters: M scored positions, N items (row 0 is padding), D id width.
 """

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from idmodels import losses
-from idmodels.losses import full_softmax
+from idmodels.losses import full_softmax, softmax
 
 
 def _random(rows: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -28,7 +27,7 @@ def test_equal_logits_cost_the_log_of_the_catalogue() -> None:
 
 @pytest.mark.parametrize("rows", [1, 16, 40])
 def test_value_and_gradients_equal_torch_over_several_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(losses, "_CHUNK_LOGITS", {"cpu": 1})  # the smallest chunk: 16 rows
+    monkeypatch.setattr(softmax, "_CHUNK_LOGITS", {"cpu": 1})  # the smallest chunk: 16 rows
     states, table, targets = _random(rows)
     ours = torch.autograd.grad(3.0 * full_softmax(states, table, targets), (states, table))
     theirs = torch.autograd.grad(3.0 * F.cross_entropy(states @ table.T, targets), (states, table))
@@ -63,10 +62,10 @@ def test_a_constant_table_gets_no_gradient() -> None:
 
 
 def test_logits_never_stand_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "_CHUNK_LOGITS", {"cpu": 1 << 14})
+    monkeypatch.setattr(softmax, "_CHUNK_LOGITS", {"cpu": 1 << 14})
     seen = []
-    softmax = torch.softmax
-    monkeypatch.setattr(torch, "softmax", lambda x, **rest: (seen.append(x.numel()), softmax(x, **rest))[1])
+    real = torch.softmax
+    monkeypatch.setattr(torch, "softmax", lambda x, **rest: (seen.append(x.numel()), real(x, **rest))[1])
     table = torch.randn(512, 4, requires_grad=True)
     full_softmax(torch.randn(1000, 4), table, torch.randint(0, 512, (1000,))).backward()
     assert sum(seen) == 1000 * 512
@@ -78,3 +77,10 @@ def test_bfloat16_states_are_scored_in_float32() -> None:
     expected = F.cross_entropy(states.float() @ table.float().T, targets)
     with torch.autocast("cpu", torch.bfloat16):
         assert full_softmax(states, table, targets).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_no_positions_cost_nothing() -> None:
+    states = torch.zeros(0, 5, requires_grad=True)
+    loss = full_softmax(states, torch.randn(11, 5), torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == 0.0
