@@ -18,6 +18,7 @@ from hybrid.llm.dtype import choose_dtype
 from hybrid.llm.fingerprint import directory_hash, file_sha256, short_hash, weights_hash
 from hybrid.llm.gguf import convert_gguf
 from hybrid.llm.hub import hub_directory
+from hybrid.llm.own_code import refuse_code
 from hybrid.llm.quiet import quiet_transformers
 from hybrid.llm.tiny import LAYERS, TINY, tiny_model, tiny_tokenizer
 
@@ -93,9 +94,10 @@ def _checked_config(config: LLMConfig, directory: Path) -> Any:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    refuse_code(directory)
     try:
         with quiet_transformers():
-            found = AutoConfig.from_pretrained(directory)
+            found = AutoConfig.from_pretrained(directory, trust_remote_code=False)
     except Exception as error:  # transformers raises many types for a broken or unknown config
         raise UserError(f"llm.name: {directory / 'config.json'}: {' '.join(str(error).split())[:300]}") from None
     is_causal = found.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not found.is_encoder_decoder
@@ -121,8 +123,10 @@ def _load(
 
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(directory)
-            model, report = AutoModel.from_pretrained(directory, config=config, dtype=dtype, output_loading_info=True)
+            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+            model, report = AutoModel.from_pretrained(
+                directory, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False
+            )
     except Exception as error:  # transformers raises many types for missing or damaged files
         raise UserError(f"llm.name: {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
     if report["missing_keys"]:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from hybrid.errors import UserError
+from hybrid.llm.own_code import refuse_code
 from hybrid.llm.quiet import quiet_transformers
 
 _log = logging.getLogger("hybrid.llm")
@@ -46,7 +47,9 @@ def convert_gguf(source: Path, target: Path) -> Path:
 def _read(source: Path) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
-    place = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    refuse_code(source.parent)
+    place: dict[str, Any] = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    place["trust_remote_code"] = False
     try:
         with quiet_transformers(), redirect_stderr(io.StringIO()):  # this reader's bar has no switch
             model = AutoModel.from_pretrained(**place, dtype=torch.float32, **_dequantize())
