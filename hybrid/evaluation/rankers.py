@@ -1,8 +1,10 @@
 """Both sides as one thing: user states and an item matrix whose inner product ranks the catalogue."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,8 @@ from hybrid.progress import progress
 from idmodels.batches import padded_histories
 from idmodels.contract import IDModel
 from idmodels.scoring import last_states
+
+_CPU_POSITIONS = 4096  # of histories that the ID model reads at once on a CPU
 
 
 class Ranker(Protocol):
@@ -40,18 +44,27 @@ class IDRanker:
 
     def user_states(self, targets: Targets) -> Tensor:
         """See `Ranker`."""
+        histories, longest = targets.histories, self.model.settings.max_length
+        order = np.argsort(histories.lengths, kind="stable")  # histories of a length together: little padding
         parts = []
         with inference(self.model):
-            for first in range(0, len(targets.users), self.batch_users):
-                chunk = slice(first, first + self.batch_users)
-                items, lengths = padded_histories(
-                    targets.histories.items,
-                    targets.histories.starts[chunk],
-                    targets.histories.ends[chunk],
-                    self.model.settings.max_length,
-                )
-                parts.append(last_states(self.model, items.to(self.device), lengths.to(self.device)))
-        return torch.cat(parts)
+            table = self.model.item_table()
+            for users in self._batches(order, np.minimum(histories.lengths[order], longest)):
+                starts, ends = histories.starts[users], histories.ends[users]
+                items, lengths = padded_histories(histories.items, starts, ends, longest)
+                parts.append(last_states(self.model, items.to(self.device), lengths.to(self.device), table))
+        states = torch.cat(parts)
+        return torch.empty_like(states).index_copy_(0, torch.from_numpy(order).to(self.device), states)
+
+    def _batches(self, order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        """Consecutive parts of ``order``; on a CPU so small that what a block computes stays in the cache."""
+        first = 0
+        while first < len(order):
+            last = min(first + self.batch_users, len(order)) - 1
+            if self.device.type == "cpu":
+                last = min(last, first + max(1, _CPU_POSITIONS // max(1, int(lengths[last]))) - 1)
+            yield order[first : last + 1]
+            first = last + 1
 
     def item_matrix(self) -> Tensor:
         """See `Ranker`."""
