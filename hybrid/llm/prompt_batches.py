@@ -10,6 +10,7 @@ import numpy as np
 
 from hybrid.config.schema import PromptConfig
 from hybrid.data.split import Histories, Targets
+from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
 from hybrid.llm.windows import Windows, last_windows, target_windows, training_windows
 
@@ -21,6 +22,7 @@ class PromptBatches:
     """The prompts of one dataset.
 
     ``id_length`` is the L of `PromptBatch.id_items`, ``eval_prompts`` the batch size outside training (0: the same).
+    Raises UserError where no user has enough train items for a prompt.
     """
 
     def __init__(
@@ -43,6 +45,11 @@ class PromptBatches:
         self.id_length = id_length
         self.seed = seed
         self._n_prompts = len(self._windows(0))
+        if not self._n_prompts:
+            raise UserError(
+                "no user has two train items, so the LLM side has nothing to learn from: it reads a history and learns "
+                "the item after it; take data with longer histories"
+            )
 
     def __len__(self) -> int:
         """Batches in an epoch; the same in each."""

@@ -6,6 +6,7 @@ import torch
 
 from hybrid.config.schema import PromptConfig
 from hybrid.data.split import Targets
+from hybrid.errors import UserError
 from hybrid.llm.prompt_batches import PromptBatches, bucket
 from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
 from hybrid.llm.tiny import tiny_tokenizer
@@ -27,6 +28,12 @@ def prompts(titles: list[str], histories):
 
 def contents(batches: list[PromptBatch]) -> list[tuple[list[int], list[int]]]:
     return [(batch.users.tolist(), batch.rows.tolist()) for batch in batches]
+
+
+def test_users_with_one_train_item_alone_are_nothing_to_learn_from(titles, histories) -> None:
+    builder = PromptBuilder(tiny_tokenizer(), titles, CONFIG)
+    with pytest.raises(UserError, match="no user has two train items"):
+        PromptBatches(histories([1], [4], []), builder, CONFIG, SlotLayout(), batch_prompts=3, id_length=4, seed=0)
 
 
 def test_epoch_depends_on_seed_and_epoch_only(prompts) -> None:
