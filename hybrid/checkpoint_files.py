@@ -37,11 +37,12 @@ def save_rng(path: Path) -> None:
 
 
 def load_rng(path: Path) -> None:
-    """Set torch's generators as they were saved."""
+    """Set torch's generators as they were saved, but for those of devices that are not there."""
     states, _ = load_tensors(path)
     torch.set_rng_state(states.pop("cpu"))
     for name, state in states.items():
-        torch.cuda.set_rng_state(state, name)
+        if torch.device(name).index < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, name)
 
 
 def save_optimizers(path: Path, states: dict[str, Any]) -> None:
@@ -50,8 +51,8 @@ def save_optimizers(path: Path, states: dict[str, Any]) -> None:
 
 
 def load_optimizers(path: Path) -> dict[str, Any]:
-    """Optimiser states by side; only tensors and plain containers are accepted."""
+    """Optimiser states by side, on the CPU; only tensors and plain containers are accepted."""
     try:
-        return dict(torch.load(path, weights_only=True))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
         raise UserError(f"{path}: not readable optimiser states ({error})") from None

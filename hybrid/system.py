@@ -1,5 +1,6 @@
 """Everything a run is made of: data, both sides, and the exchange between them."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,10 +143,9 @@ def choose_device(name: str) -> torch.device:
     """``auto`` is a GPU where there is one; UserError for one that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device: {name!r} is unknown; accepted: auto, cpu, cuda, cuda:N") from None
+    if not re.fullmatch(r"cpu|cuda(:(0|[1-9]\d?))?", name):
+        raise UserError(f"device: {name!r} is not supported; accepted: auto, cpu, cuda, cuda:N")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device: {name} is not there; {torch.cuda.device_count()} CUDA devices are")
     return device

@@ -66,6 +66,10 @@ def read_yaml(path: Path) -> Tree:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror or error}") from None
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
     return tree or {}

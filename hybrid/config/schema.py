@@ -87,6 +87,13 @@ class PromptConfig:
     windows_per_user: Positive = 1
     """Training prompts cut from each user's history in one epoch."""
 
+    def __post_init__(self) -> None:
+        if self.history_items < self.targets_per_prompt:
+            raise ValueError(
+                f"history_items {self.history_items} must be at least targets_per_prompt {self.targets_per_prompt}: "
+                "each target follows an item of the prompt"
+            )
+
 
 @dataclass(frozen=True)
 class ScorerConfig:
@@ -289,7 +296,7 @@ class Config:
     """Folder of the run directories."""
     arm: Arm = "both"
     """id_only, llm_only: one side alone; id2llm, llm2id: one direction; both: the exchange goes both ways."""
-    seed: int = 1
+    seed: NotNegative = 1
     """Seed of everything random."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

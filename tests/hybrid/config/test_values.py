@@ -1,0 +1,46 @@
+"""Values and files that can't be used are one line, before anything is loaded."""
+
+import pytest
+
+import bridges.errors
+import hybrid.errors
+from hybrid.config.load import load_config, read_yaml
+from hybrid.config.schema import PromptConfig
+from hybrid.errors import UserError
+
+
+def test_a_prompt_must_hold_an_item_for_each_target():
+    with pytest.raises(UserError) as error:
+        load_config(None, ["llm.prompt.history_items=3", "llm.prompt.targets_per_prompt=4"])
+    assert str(error.value).startswith("llm.prompt: history_items 3 must be at least targets_per_prompt 4")
+    assert "\n" not in str(error.value)
+    PromptConfig(history_items=4, targets_per_prompt=4)
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(UserError, match=r"^seed: input should be greater than or equal to 0, got -1$"):
+        load_config(None, ["seed=-1"])
+    assert load_config(None, ["seed=0"]).seed == 0
+
+
+def test_a_file_that_is_not_utf8_says_where(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: café\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"latin\.yaml: not valid UTF-8 at byte 9$"):
+        read_yaml(path)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path, monkeypatch):
+    path = tmp_path / "closed.yaml"
+    path.write_text("name: a\n")
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(path), "read_text", refuse)  # root reads any file
+    with pytest.raises(UserError, match=r"closed\.yaml: can't be read: Permission denied$"):
+        read_yaml(path)
+
+
+def test_hints_of_all_packages_are_the_same():
+    assert hybrid.errors.nearest is bridges.errors.nearest
