@@ -1,0 +1,67 @@
+"""Parts of the click models: Dice, a small MLP, and DIN's attention unit.
+
+Letters: B batch, L history length, D id width, T real (not padded) history items of the batch.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_MOMENTUM = 0.1
+
+
+class Dice(nn.Module):
+    """PReLU whose corner follows the data: ``p x + (1 - p) a x``, p the sigmoid of the standardised x (DIN, eq. 3)."""
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_variance", torch.ones(width))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """values [rows, width]; a single row is standardised by the running statistics, in training too."""
+        alone = len(values) < 2
+        standard = F.batch_norm(
+            values, self.running_mean, self.running_variance, training=self.training and not alone, momentum=_MOMENTUM
+        )
+        share = torch.sigmoid(standard)
+        return values * (share + (1 - share) * self.slope)
+
+
+def mlp(widths: Sequence[int], activation: str, dropout: float) -> nn.Sequential:
+    """Linear layers between ``widths``, ``dice`` or ``prelu`` and dropout after each, and one output."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), Dice(after) if activation == "dice" else nn.PReLU(after)]
+        layers += [nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+
+
+class AttentionUnit(nn.Module):
+    """DIN's pooling: each history item weighs what a small MLP says of it and the target, not normalised.
+
+    Only real items reach the MLP, so padding costs nothing and never enters Dice's statistics.
+    """
+
+    def __init__(self, width: int, hidden: Sequence[int], activation: str) -> None:
+        super().__init__()
+        self.weigh = mlp([4 * width, *hidden], activation, 0.0)
+
+    def forward(self, items: Tensor, real: Tensor, target: Tensor) -> Tensor:
+        """items [B, L, D], real [B, L] bool, target [B, D] -> [B, D]; 0 where nothing is real."""
+        row = real.nonzero(as_tuple=True)[0]  # [T]
+        item, wanted = items[real], target[row]  # [T, D]
+        weight = self.weigh(torch.cat([item, wanted, item - wanted, item * wanted], dim=1))  # [T, 1]
+        return torch.zeros_like(target).index_add(0, row, weight * item)
+
+
+def real_positions(histories: Tensor, lengths: Tensor) -> Tensor:
+    """[B, L] bool: True before each history's end."""
+    return torch.arange(histories.shape[1], device=histories.device) < lengths.unsqueeze(1)

@@ -1,0 +1,32 @@
+"""Names of the sequential models that RecBole ships, read from its source: nothing of it is imported."""
+
+import ast
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+
+from idmodels.errors import IDModelError
+from idmodels.recbole_compat import INSTALL
+
+PREFIX = "recbole:"
+
+
+def zoo_names() -> tuple[str, ...]:
+    """RecBole's names, sorted; raises IDModelError with the install command where RecBole is absent."""
+    spec = find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise IDModelError(f"this needs RecBole, which is not installed: {INSTALL}")
+    source = Path(spec.origin).parent / "model" / "sequential_recommender" / "__init__.py"
+    imports = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+    return tuple(sorted(alias.name for node in imports for alias in node.names))
+
+
+def zoo_name(name: str) -> str:
+    """RecBole's spelling of ``recbole:narm``, ``NARM`` and the like; raises IDModelError with the nearest name."""
+    names = {known.lower(): known for known in zoo_names()}
+    wanted = name.lower().removeprefix(PREFIX)
+    if wanted not in names:
+        close = get_close_matches(wanted, names, n=1)
+        hint = f"did you mean {names[close[0]]!r}?" if close else f"accepted: {', '.join(names.values())}"
+        raise IDModelError(f"RecBole has no sequential model {name!r}; {hint}")
+    return names[wanted]

@@ -1,0 +1,159 @@
+"""Every sequential model that RecBole ships, by name, through RecBole's own class, loss and scores.
+
+A model of the zoo reads one history per row and predicts the item after it, as RecBole's own trainer feeds it
+(`idmodels.prefix_rows` makes such rows of our batches). `docs/recbole_zoo.md` lists the models and what each needs.
+
+Letters: B batch, L history length, N items (row 0 is padding), D id width.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from idmodels.errors import IDModelError
+from idmodels.prefix_rows import draw_negatives
+from idmodels.recbole_names import zoo_name
+from idmodels.recbole_stub import StubDataset, ZooData, interaction
+from idmodels.recbole_zoo_config import batch_transform, zoo_config
+
+if TYPE_CHECKING:
+    from recbole.data.interaction import Interaction
+
+# Where the item vectors are, in models that do not call them item_embedding.
+_TABLES = {
+    "DIEN": "embedding_layer.token_embedding_table.item.embedding",
+    "DIN": "embedding_layer.token_embedding_table.item.embedding",
+    "FPMC": "IL_emb",
+    "RepeatNet": "item_matrix",
+}
+_CLICK_MODELS = ("DIEN", "DIN")  # they judge one item at a time, and learn from clicks and other items
+
+
+class ZooModel(nn.Module):
+    """One of RecBole's sequential models.
+
+    name: see `zoo_names`, with or without the prefix ``recbole:``, in any case. config: RecBole's own keys of the
+    model, over RecBole's defaults. Raises IDModelError for an unknown name or key, and where ``data`` lacks what the
+    model needs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: ZooData,
+        config: Mapping[str, Any] | None = None,
+        max_length: int = 50,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.name, self.data, self.max_length = zoo_name(name), data, max_length
+        settings = zoo_config(self.name, data, dict(config or {}), max_length, torch.device(device))
+        self._dataset = StubDataset(data, settings)
+        self._transform = batch_transform(settings)  # before the model: it names the fields that the model reads
+        self._user, self._item, self._label = (settings[f"{key}_FIELD"] for key in ("USER_ID", "ITEM_ID", "LABEL"))
+        self._history, self._length = self._item + settings["LIST_SUFFIX"], settings["ITEM_LIST_LENGTH_FIELD"]
+        self._negative = settings["NEG_PREFIX"]
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # FEARec prints what it builds
+            self.model: Any = settings.model_class(settings, self._dataset).to(device)
+
+    @property
+    def item_embedding(self) -> nn.Embedding:
+        """RecBole's own module with the item vectors; BERT4Rec's and S3Rec's have one row more, for the mask."""
+        module = self.model.get_submodule(_TABLES.get(self.name, "item_embedding"))
+        assert isinstance(module, nn.Embedding)
+        return module
+
+    def item_table(self) -> Tensor:
+        """The item vectors, [N, D], attached features included."""
+        return self.item_embedding.weight[: self.data.n_items]
+
+    def attach_item_features(self, features: Callable[[], Tensor]) -> None:
+        """Add ``features()`` [N, D] to the item table from now on, wherever the model reads it."""
+        parametrize.register_parametrization(self.item_embedding, "weight", _AddedFeatures(features))
+
+    def folded_state(self) -> dict[str, Tensor]:
+        """The weights by RecBole's names, on the CPU, attached features folded into the item vectors."""
+        own = {
+            name.replace("parametrizations.weight.original", "weight"): w for name, w in self.model.state_dict().items()
+        }
+        own[_TABLES.get(self.name, "item_embedding") + ".weight"] = self.item_embedding.weight
+        return {name: weight.detach().cpu() for name, weight in own.items()}
+
+    def loss(self, items: Tensor, lengths: Tensor, targets: Tensor, users: Tensor | None = None) -> Tensor:
+        """RecBole's own loss of B rows: histories [B, L], lengths [B], next items [B], user rows [B] (none: 0).
+
+        A model that learns from pairs or clicks gets one random other item per row as its negative. BERT4Rec and
+        S3Rec's first stage learn from the histories alone, as in RecBole.
+        """
+        batch = self._batch(items, lengths, users)
+        negatives = draw_negatives(batch[self._history], targets, self.data.n_items)
+        batch.update(interaction({self._item: targets, self._negative + self._item: negatives}))
+        if self.name in _CLICK_MODELS:
+            batch = self._clicks(batch, targets, negatives)
+        if self.name == "FEARec":
+            self._show_rows(batch, targets)
+        loss: Tensor = self.model.calculate_loss(self._transform(self._dataset, batch))
+        return loss
+
+    def scores(self, items: Tensor, lengths: Tensor, users: Tensor | None = None) -> Tensor:
+        """RecBole's own score of every item, [B, N], after histories [B, L] of lengths [B]; 0 after an empty one."""
+        batch = self._transform(self._dataset, self._batch(items, lengths.clamp(min=1), users))
+        if self.name in _CLICK_MODELS:
+            scores = torch.stack([self._click_score(batch, item) for item in range(self.data.n_items)], dim=1)
+        else:
+            # The CPR models ask for a target here too, for a loss that nobody reads.
+            batch.update(interaction({self._item: torch.ones_like(lengths)}))
+            scores = self.model.full_sort_predict(batch).view(len(items), -1)
+        return scores * (lengths > 0).unsqueeze(1)
+
+    def finetune(self) -> None:
+        """Leave S3Rec's pre-training for its second stage, next items; the other models have one stage only."""
+        if self.name == "S3Rec":
+            self.model.train_stage, self.model.loss_fct = "finetune", nn.CrossEntropyLoss()
+
+    def _batch(self, items: Tensor, lengths: Tensor, users: Tensor | None) -> "Interaction":
+        missing = self.max_length - items.shape[1]
+        if missing < 0:
+            raise IDModelError(f"histories of {items.shape[1]} items, but this model reads at most {self.max_length}")
+        history = F.pad(items, (0, missing))  # some models know one length only
+        columns = {self._user: torch.zeros_like(lengths) if users is None else users}
+        columns |= {self._history: history, self._length: lengths}
+        if self.name == "DIEN":
+            negatives = [draw_negatives(history, item, self.data.n_items) for item in history.T]
+            columns[self._negative + self._history] = torch.stack(negatives, dim=1) * (history > 0)
+        return interaction(columns)
+
+    def _clicks(self, batch: "Interaction", targets: Tensor, negatives: Tensor) -> "Interaction":
+        """Each row twice: with its target, clicked, and with its negative, not clicked."""
+        twice = {name: torch.cat([values, values]) for name, values in batch.interaction.items()}
+        twice[self._item] = torch.cat([targets, negatives])
+        twice[self._label] = torch.cat([torch.ones_like(targets), torch.zeros_like(negatives)]).float()
+        return interaction(twice)
+
+    def _click_score(self, batch: "Interaction", item: int) -> Tensor:
+        batch.update(interaction({self._item: torch.full_like(batch[self._length], item)}))
+        score: Tensor = self.model.predict(batch)
+        return score
+
+    def _show_rows(self, batch: "Interaction", targets: Tensor) -> None:
+        """FEARec contrasts rows of one target; RecBole searches the whole train part for them, here it is the batch."""
+        self._dataset.inter_feat = interaction({name: values.cpu() for name, values in batch.interaction.items()})
+        found = targets.cpu().numpy()
+        self.model.same_item_index = {item: (found == item).nonzero()[0] for item in set(found.tolist())}
+
+
+class _AddedFeatures(nn.Module):
+    def __init__(self, features: Callable[[], Tensor]) -> None:
+        super().__init__()
+        # A list hides the callable from nn.Module: features belong to a bridge, not to this model's weights.
+        self._features = [features]
+
+    def forward(self, weight: Tensor) -> Tensor:
+        features = self._features[0]()
+        return weight + F.pad(features, (0, 0, 0, len(weight) - len(features)))
