@@ -16,7 +16,7 @@ LAYOUTS = [SlotLayout(), SlotLayout(prefix=3), SlotLayout(user=True), SlotLayout
 
 @pytest.fixture
 def builder(titles: list[str]) -> PromptBuilder:
-    config = PromptConfig(instruction="Seen:", history_items=3, item_tokens=5)
+    config = PromptConfig(instruction="Seen:", history_items=3, item_tokens=5, targets_per_prompt=2)
     return PromptBuilder(tiny_tokenizer(), titles, config)
 
 
