@@ -59,6 +59,7 @@ def prepare(config: DataConfig, log: Callable[[str], None] = _info) -> Dataset:
 def _prepare(config: DataConfig, log: Callable[[str], None]) -> Dataset:
     source = find_source(config)
     if source.is_prepared:
+        _refuse_settings(config)
         return Dataset.load(source.interactions)
     folder = Path(config.cache_dir) / "datasets" / f"{_plain(source.name)}-{_key(source, config)}"
     if folder.exists():
@@ -69,6 +70,16 @@ def _prepare(config: DataConfig, log: Callable[[str], None]) -> Dataset:
             shutil.rmtree(folder, ignore_errors=True)
     write_dataset(_build(source, folder, config, log))
     return Dataset.load(folder)
+
+
+def _refuse_settings(config: DataConfig) -> None:
+    """What was decided when the folder was prepared can't be decided again."""
+    for field in ("item_file", *KEY_FIELDS):
+        if getattr(config, field) != getattr(DataConfig, field):
+            raise UserError(
+                f"data.{field}: {config.dataset} is prepared already, so this has no effect; "
+                f"leave it out or name the raw files in data.dataset"
+            )
 
 
 def _build(source: Source, folder: Path, config: DataConfig, log: Callable[[str], None]) -> Dataset:

@@ -101,6 +101,17 @@ def test_a_prepared_folder_can_be_named_as_dataset(write, config):
     assert prepare(config(first.path)).fingerprint == first.fingerprint
 
 
+@pytest.mark.parametrize(
+    "change", [{"item_core": 2}, {"time_field": ""}, {"text_fields": ("title",)}, {"item_file": "a.item"}]
+)
+def test_a_prepared_folder_takes_no_settings_of_preparing(write, config, change):
+    first = prepare(config(write("toy.inter", ROWS)))
+    (key,) = change
+    with pytest.raises(UserError, match=f"^data.{key}: .* is prepared already"):
+        prepare(config(first.path, **change))
+    assert prepare(config(first.path, split="gts_last")).fingerprint == first.fingerprint
+
+
 def test_a_damaged_cache_is_prepared_again(write, config):
     said = []
     first = prepare(config(write("toy.inter", ROWS)))
