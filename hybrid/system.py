@@ -53,7 +53,7 @@ class System:
     def encode_items(self, step: int) -> None:
         """Encode the item texts with the LLM as it is now; for its scorer, and for the store where a bridge reads it.
 
-        The same texts and weights are encoded once and then read from the cache.
+        The untuned LLM encodes the same texts once; later runs read its vectors from the cache.
         """
         recommender, llm = self.need_llm(), self.config.llm
         uses_vectors = isinstance(recommender.scorer, SuffixCosine)

@@ -4,8 +4,7 @@ Adapter weights are float32 whatever the backbone's dtype: with bfloat16's 8 bit
 LoRA: Hu et al. 2021, y = W x + (alpha / R) B A x.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from hybrid.config.schema import LoRAConfig
 from hybrid.errors import UserError, nearest
 from hybrid.llm.backbone import Backbone
-from hybrid.llm.fingerprint import weights_hash
 from hybrid.llm.quiet import quiet_transformers
 
 if TYPE_CHECKING:
@@ -82,29 +80,14 @@ def check_shapes(path: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tens
             raise UserError(f"{path}: {name} is {theirs}, but this run's is {ours}")
 
 
-@contextmanager
-def without_adapter(model: "PeftModel") -> Iterator[None]:
-    """The backbone as it came, inside the block."""
-    # PEFT makes the adapter trainable again when it switches it on, even that of a side whose turn it is not.
-    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        with model.disable_adapter():
-            yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-
-
 def adapter_weights(model: "PeftModel") -> dict[str, nn.Parameter]:
     """The LoRA weights by name, whether or not they learn at the moment."""
     return {name: parameter for name, parameter in model.named_parameters() if "lora_" in name}
 
 
-def adapter_hash(model: "PeftModel") -> str:
-    """Hash of the adapter's weights; empty while B is zero, as such an adapter changes nothing."""
-    weights = adapter_weights(model)
-    is_fresh = not any(parameter.any() for name, parameter in weights.items() if "lora_B" in name)
-    return "" if is_fresh else weights_hash(weights.items())
+def is_untuned(model: "PeftModel") -> bool:
+    """Whether the adapter changes nothing yet: B is zero."""
+    return not any(parameter.any() for name, parameter in adapter_weights(model).items() if "lora_B" in name)
 
 
 def _check_targets(model: nn.Module, targets: tuple[str, ...]) -> None:

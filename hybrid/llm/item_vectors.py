@@ -1,4 +1,4 @@
-"""One vector per item from its text, by the LLM; kept on disk by content.
+"""One vector per item from its text, by the LLM; those of the untuned LLM are kept on disk by content.
 
 The text follows a short opening, so that the first token's outsized state, which every causal LM has, falls on the
 opening and not on the text. Letters: N items (row 0 is padding), H width, T tokens, B batch.
@@ -6,7 +6,6 @@ opening and not on the text. Letters: N items (row 0 is padding), H width, T tok
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hybrid.errors import UserError
-from hybrid.llm.adapter import adapter_hash, without_adapter
+from hybrid.llm.adapter import is_untuned
 from hybrid.llm.fingerprint import short_hash
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.modes import inference
@@ -36,8 +35,6 @@ class Encoding:
     """mean of the text's token states, or the state of the suffix token after the text."""
     tokens: int = 32
     """Tokens kept of a text."""
-    adapter: bool = True
-    """With the LoRA adapter, or the backbone as it came."""
 
 
 def encode_items(
@@ -45,8 +42,11 @@ def encode_items(
 ) -> Tensor:
     """Vectors of ``texts`` [N], [N, H] float32 on the CPU; row 0 and items without text get the mean of the others.
 
-    With ``cache_dir`` they are read from ``cache_dir/vectors`` if the same texts were encoded by the same weights.
+    With ``cache_dir`` those of an untuned LLM are read from ``cache_dir/vectors`` if the same texts were encoded by it
+    before. A tuned LLM has its vectors in the checkpoint; here hardly anybody would ask for them again.
     """
+    if not is_untuned(recommender.lm):
+        return _encode(recommender, texts, encoding)
     file = cache_dir / "vectors" / f"{_key(recommender, texts, encoding)}.safetensors" if cache_dir else None
     vectors = _read(file, (len(texts), recommender.backbone.width)) if file else None
     if vectors is None:
@@ -63,16 +63,12 @@ def _encode(recommender: LLMRecommender, texts: Sequence[str], encoding: Encodin
     opening, rows = _tokens(recommender, [texts[number] for number in known], encoding.tokens)
     vectors = torch.zeros(len(texts), recommender.backbone.width)
     batches = list(_batches(np.array([len(row) for row in rows]) + len(opening)))
-    with inference(recommender), _adapter(recommender, encoding):
+    with inference(recommender):
         for batch in progress(batches, "item vectors", len(batches)):
             vectors[known[batch]] = _pool(recommender, opening, [rows[number] for number in batch], encoding).cpu()
     missing = np.setdiff1d(np.arange(len(texts)), known)
     vectors[missing] = vectors[known].mean(dim=0)
     return vectors
-
-
-def _adapter(recommender: LLMRecommender, encoding: Encoding) -> AbstractContextManager[None]:
-    return nullcontext() if encoding.adapter else without_adapter(recommender.lm)
 
 
 def _pool(recommender: LLMRecommender, opening: list[int], rows: list[list[int]], encoding: Encoding) -> Tensor:
@@ -112,10 +108,9 @@ def _batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
 
 def _key(recommender: LLMRecommender, texts: Sequence[str], encoding: Encoding) -> str:
     backbone = recommender.backbone
-    adapter = adapter_hash(recommender.lm) if encoding.adapter else ""
     suffix = recommender.suffix.tolist() if encoding.pooling == "suffix" else ""
-    encoded = (encoding.pooling, encoding.tokens, adapter, suffix)
-    return short_hash(OPENING, *texts, backbone.fingerprint, backbone.model.dtype, *encoded)
+    how = (encoding.pooling, encoding.tokens, suffix)
+    return short_hash(OPENING, *texts, backbone.fingerprint, backbone.model.dtype, *how)
 
 
 def _read(file: Path, shape: tuple[int, int]) -> Tensor | None:

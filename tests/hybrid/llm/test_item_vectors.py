@@ -8,7 +8,6 @@ import torch
 from hybrid.errors import UserError
 from hybrid.llm import item_vectors
 from hybrid.llm.item_vectors import Encoding, encode_items
-from hybrid.modes import set_learning
 
 TEXTS = ["", "Heat (1995)", "", "Toy  Story\n(1995)", "Amélie", "Heat (1995)"]
 
@@ -64,46 +63,53 @@ def test_no_text_at_all_is_an_error(recommender) -> None:
         encode_items(recommender, ["", " ", ""], Encoding())
 
 
-def test_without_adapter_is_the_backbone_and_leaves_a_sleeping_side_asleep(recommender, make_recommender) -> None:
-    plain = encode_items(make_recommender(), TEXTS, Encoding())
-    set_learning([recommender], recommender.trainable_parameters(), learning=False)
-    assert torch.equal(encode_items(recommender, TEXTS, Encoding(adapter=False)), plain)
-    assert not any(parameter.requires_grad for parameter in recommender.parameters())
-    assert not torch.equal(encode_items(recommender, TEXTS, Encoding()), plain)
-
-
 def test_encoding_leaves_no_trace(recommender) -> None:
     recommender.train()
-    encode_items(recommender, TEXTS, Encoding(adapter=False))
+    encode_items(recommender, TEXTS, Encoding())
     assert all(module.training for module in recommender.lm.modules())
     assert sum(parameter.requires_grad for parameter in recommender.parameters()) == 13
 
 
-def test_cache_is_read_only_for_the_same_content(recommender, make_recommender, tmp_path: Path, monkeypatch) -> None:
+@pytest.fixture
+def untuned(make_recommender):
+    return make_recommender().eval()
+
+
+def test_cache_is_read_only_for_the_same_content(untuned, make_recommender, tmp_path: Path, monkeypatch) -> None:
     def files() -> int:
         return len(list((tmp_path / "vectors").glob("*")))
 
-    first = encode_items(recommender, TEXTS, Encoding(), tmp_path)
+    first = encode_items(untuned, TEXTS, Encoding(), tmp_path)
     monkeypatch.setattr(item_vectors, "_encode", lambda *_: pytest.fail("computed again"))
-    assert torch.equal(encode_items(recommender, TEXTS, Encoding(), tmp_path), first)
+    assert torch.equal(encode_items(untuned, TEXTS, Encoding(), tmp_path), first)
     monkeypatch.undo()
-    encode_items(recommender, [*TEXTS[:-1], "Fargo"], Encoding(), tmp_path)
-    encode_items(recommender, TEXTS, Encoding(tokens=5), tmp_path)
-    encode_items(recommender, TEXTS, Encoding("suffix"), tmp_path)
-    encode_items(recommender, TEXTS, Encoding(adapter=False), tmp_path)
+    encode_items(untuned, [*TEXTS[:-1], "Fargo"], Encoding(), tmp_path)
+    encode_items(untuned, TEXTS, Encoding(tokens=5), tmp_path)
+    encode_items(untuned, TEXTS, Encoding("suffix"), tmp_path)
     encode_items(make_recommender(weights=1), TEXTS, Encoding(), tmp_path)
-    assert files() == 6
+    assert files() == 5
     encode_items(make_recommender(seed=9), TEXTS, Encoding(), tmp_path)  # an untrained adapter is as good as none
-    assert files() == 6
+    assert files() == 5
     with torch.no_grad():
-        recommender.suffix += 1
-    encode_items(recommender, TEXTS, Encoding("suffix"), tmp_path)
-    assert files() == 7
+        untuned.suffix += 1
+    encode_items(untuned, TEXTS, Encoding("suffix"), tmp_path)
+    assert files() == 6
 
 
-def test_damaged_cache_is_computed_again(recommender, tmp_path: Path) -> None:
-    first = encode_items(recommender, TEXTS, Encoding(), tmp_path)
+def test_vectors_of_a_tuned_model_neither_go_to_the_cache_nor_come_from_it(
+    recommender, untuned, tmp_path: Path
+) -> None:
+    tuned = encode_items(recommender, TEXTS, Encoding(), tmp_path)
+    assert not (tmp_path / "vectors").exists()
+    plain = encode_items(untuned, TEXTS, Encoding(), tmp_path)
+    assert not torch.equal(tuned, plain)
+    assert torch.equal(encode_items(recommender, TEXTS, Encoding(), tmp_path), tuned)
+    assert len(list((tmp_path / "vectors").iterdir())) == 1
+
+
+def test_damaged_cache_is_computed_again(untuned, tmp_path: Path) -> None:
+    first = encode_items(untuned, TEXTS, Encoding(), tmp_path)
     (file,) = (tmp_path / "vectors").glob("*.safetensors")
     file.write_bytes(b"\x00" * 20)
-    assert torch.equal(encode_items(recommender, TEXTS, Encoding(), tmp_path), first)
-    assert torch.equal(encode_items(recommender, TEXTS, Encoding(), tmp_path), first)
+    assert torch.equal(encode_items(untuned, TEXTS, Encoding(), tmp_path), first)
+    assert torch.equal(encode_items(untuned, TEXTS, Encoding(), tmp_path), first)
