@@ -16,18 +16,29 @@ from hybrid.config.schema import Arm, Config
 from hybrid.errors import UserError, nearest
 from hybrid.logs import log_to_screen
 
+DESCRIPTION = "Two recommenders that make each other better."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     from bridges.errors import BridgeError
     from idmodels.errors import IDModelError
 
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any("=" not in part for part in rest) or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # argparse takes no positional arguments after an option such as --resume
+        options.overrides = [*options.overrides, *rest]
     log_to_screen()
     try:
         options.run(options)
     except (UserError, IDModelError, BridgeError) as error:
         print(f"hybridrec: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        reason = error.strerror or str(error)
+        print(f"hybridrec: {error.filename}: {reason}" if error.filename else f"hybridrec: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("hybridrec: stopped; a run goes on with --resume", file=sys.stderr)
@@ -37,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="hybridrec", description="Two recommenders that make each other better.")
+    parser = argparse.ArgumentParser(prog="hybridrec", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"hybridrec {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _prepare_command(commands)
@@ -60,7 +71,9 @@ def settings_help(prefix: str = "") -> str:
 
 def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str, epilog: str = "") -> argparse.ArgumentParser:  # fmt: skip # noqa: E501
     raw = argparse.RawDescriptionHelpFormatter
-    return commands.add_parser(name, help=about, description=about, epilog=epilog, formatter_class=raw)
+    return commands.add_parser(
+        name, help=about, description=about, epilog=epilog, formatter_class=raw, allow_abbrev=False
+    )
 
 
 def _prepare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -95,7 +108,7 @@ def _export_command(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     command = _add(commands, "export", "write a run's improved ID model in a form that runs alone")
     command.add_argument("directory", type=Path, metavar="RUN", help="run directory")
     command.add_argument(
-        "--format", choices=["safetensors", "recbole"], default="safetensors", help="form of the model"
+        "--format", choices=["safetensors", "recbole", "faiss"], default="safetensors", help="form of the model"
     )
     command.add_argument("--out", type=Path, help="target directory (default: RUN/export/FORMAT)")
     command.set_defaults(run=_export)

@@ -56,6 +56,7 @@ class Exchange:
     directions: frozenset[Direction]
     id_model: IDModel | None
     fingerprint: str
+    _id_table: Tensor | None = None
 
     def layout(self) -> SlotLayout:
         """The slots that prompts must have."""
@@ -102,7 +103,8 @@ class Exchange:
         return torch.stack(known).sum(dim=0) if known else torch.zeros(())
 
     def refresh(self) -> None:
-        """All bridges read the store again."""
+        """All bridges read the store again, and the ID item table is taken anew; after a side has trained."""
+        self._id_table = None
         for bridge in self.bridges.values():
             bridge.refresh()
 
@@ -129,10 +131,19 @@ class Exchange:
             mine = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
             bridge.load_state_dict(mine)
 
+    def _id_states(self, model: IDModel, items: Tensor) -> Tensor:
+        """States [B, L, D] of the frozen ID model; its table is computed once between two refreshes."""
+        with inference(model):
+            if self._id_table is None:
+                self._id_table = model.item_table()
+            return model.encode(items, self._id_table)
+
     def _context(self, batch: PromptBatch) -> PromptContext:
         assert self.id_model is not None  # bridges with slots exist only in arms with both sides
-        with inference(self.id_model):
-            states = self.id_model.encode(batch.id_items)
+        if self.layout().prefix:
+            states = self._id_states(self.id_model, batch.id_items)
+        else:
+            states = torch.zeros(1, device=batch.id_items.device).expand(*batch.id_items.shape, self.id_model.width)
         return PromptContext(states, batch.id_items > 0, batch.user_rows, batch.item_ids)
 
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +18,17 @@ class ScreenHandler(logging.Handler):
         tqdm.write(mark + self.format(record), file=sys.stderr)
 
 
+class RunLog(logging.FileHandler):
+    """A log file; a full disk ends the run, where `logging` would print a traceback and go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Called where a line could not be written: raises that error, with the file's name."""
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, self.baseFilename) from None
+        super().handleError(record)
+
+
 def log_to_screen(level: int = logging.INFO) -> None:
     """Show this project's messages on standard error."""
     root = logging.getLogger("hybrid")
@@ -30,7 +41,7 @@ def log_to_screen(level: int = logging.INFO) -> None:
 def log_file(path: Path) -> Iterator[None]:
     """Append this project's messages, with times, to a file while inside."""
     root = logging.getLogger("hybrid")
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = RunLog(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
     if root.level == logging.NOTSET:
@@ -39,4 +50,5 @@ def log_file(path: Path) -> Iterator[None]:
         yield
     finally:
         root.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # every line was flushed or has raised
+            handler.close()

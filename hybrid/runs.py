@@ -50,11 +50,12 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     data = split_training(dataset, config.data)
     if run.config.exists():
         check_dataset(run, dataset.fingerprint)
-    system = build_system(config, data)  # before anything is written: it may find the config impossible
+    trainer = Trainer(build_system(config, data))  # before anything is written: it may find the config impossible
     if not run.config.exists():
         run.create(config, dataset.fingerprint)
     with log_file(run.log):
-        results = Trainer(system, run, resume).train()
+        trainer.start(run, resume)
+        results = trainer.train()
         write_json(run.finished, results)
     return run
 
@@ -90,12 +91,13 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -
 
 def compare_arms(config: Config, arms: Sequence[Arm]) -> tuple[str, list[RunDirectory]]:
     """Train the arms that are not finished yet, evaluate each once on test, and draw the table."""
-    runs = []
+    runs, fingerprint = [], prepare(config.data, log=log.info).fingerprint
     for arm in arms:
         one = replace(config, arm=arm, name=f"{config.name}/{arm}")
         run = RunDirectory(Path(one.output_dir) / one.name)
         if run.finished.exists():
             check_directory(run, one, resume=True)
+            check_dataset(run, fingerprint)
             log.info("%s: finished before, skipped", run.path)
         else:
             log.info("arm %s -> %s", arm, run.path)

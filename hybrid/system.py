@@ -119,7 +119,8 @@ def build_system(config: Config, data: TrainingData) -> System:
     torch.manual_seed(config.seed)
     id_model = create_id_model(data.n_items, config.id).to(device) if "id" in sides else None
     torch.manual_seed(config.seed)
-    recommender = _recommender(config, data, device) if "llm" in sides else None
+    id_width = id_model.width if id_model is not None else config.id.width
+    recommender = _recommender(config, data, device, id_width) if "llm" in sides else None
     torch.manual_seed(config.seed)
     exchange = create_exchange(
         config.bridges,
@@ -151,9 +152,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _recommender(config: Config, data: TrainingData, device: torch.device) -> LLMRecommender:
+def _recommender(config: Config, data: TrainingData, device: torch.device, id_width: int) -> LLMRecommender:
+    if not any(data.item_text):
+        raise UserError("no item has a text, so there is nothing for the LLM to read; see data.text_fields")
     backbone = load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
-    return LLMRecommender(backbone, config.llm, data.n_items, config.id.width).to(device)
+    return LLMRecommender(backbone, config.llm, data.n_items, id_width).to(device)
 
 
 def _prompts(config: Config, data: TrainingData, recommender: LLMRecommender, exchange: Exchange) -> PromptBatches:

@@ -210,9 +210,9 @@ class ScheduleConfig:
     """Rounds; in each both sides have one phase."""
     unit: Literal["epochs", "steps"] = "epochs"
     """Unit of the two phase lengths below."""
-    id_length: NotNegative = 5
+    id_length: Positive = 5
     """Length of an ID phase."""
-    llm_length: NotNegative = 1
+    llm_length: Positive = 1
     """Length of an LLM phase."""
     first: Side = "id"
     """The side that begins each round."""

@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Config
 from hybrid.data.prepare import prepare
@@ -35,6 +37,8 @@ def evaluate_run(path: Path, part: Part) -> dict[str, Any]:
     if not run.finished.exists():
         raise UserError(f"{path}: the run is not finished; go on with: hybridrec train {run.config} --resume")
     config = build_config(read_yaml(run.config))
+    if config.threads:
+        torch.set_num_threads(config.threads)
     system, targets = _open(config, run, part)
     results: dict[str, Any] = {
         "part": part,

@@ -6,7 +6,7 @@ from typing import Literal
 from hybrid.errors import UserError
 from hybrid.training.run_directory import RunDirectory, disk_errors
 
-Format = Literal["safetensors", "recbole"]
+Format = Literal["safetensors", "recbole", "faiss"]
 
 
 def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
@@ -15,7 +15,7 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
     Raises:
         UserError: not a run directory, a run without an ID side, one that is not validated yet, or a full disk.
     """
-    from hybrid.export import recbole, safetensors
+    from hybrid.export import faiss, recbole, safetensors
 
     run = RunDirectory(path)
     run.recover()
@@ -26,5 +26,5 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
     target = out or path / "export" / form
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        (recbole if form == "recbole" else safetensors).export_id_model(run.best_id, target)
+        {"safetensors": safetensors, "recbole": recbole, "faiss": faiss}[form].export_id_model(run.best_id, target)
     return target

@@ -38,7 +38,7 @@ class Schedule:
             (number, side, lengths[side])
             for number in range(1, config.rounds + 1)
             for side in order
-            if side in sides and lengths[side] > 0
+            if side in sides
         ]
         self.unit = config.unit
         self._position = 0

@@ -27,30 +27,31 @@ log = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Trains the sides of one arm in turns.
+    """Trains the sides of one arm in turns. Nothing is written before `train`.
 
-    Args:
-        system: models, data and exchange.
-        run: where everything is written.
-        resume: go on from the newest checkpoint, if there is one.
+    Raises:
+        UserError: a side has nothing to train on.
     """
 
-    def __init__(self, system: System, run: RunDirectory, resume: bool = False) -> None:
-        self.system, self.run, self.config = system, run, system.config
+    def __init__(self, system: System) -> None:
+        self.system, self.config = system, system.config
         sides = SIDES[self.config.arm]
         self.schedule = Schedule(self.config.train.schedule, sides)
         self.learners: dict[Side, Learner[Any]] = {side: self._learner(side) for side in sides}
         for learner in self.learners.values():
             learner.sleep()
         self.stopping = {side: EarlyStopping(learner.config.patience) for side, learner in self.learners.items()}
-        self.checkpoints = Checkpoints(run.checkpoints)
         self.prepared = False
+
+    def start(self, run: RunDirectory, resume: bool = False) -> None:
+        """Open the run directory; with ``resume`` go on from its newest checkpoint, if there is one."""
+        self.run, self.checkpoints = run, Checkpoints(run.checkpoints)
         run.recover()
         newest = self.checkpoints.latest() if resume else None
         state: dict[str, Any] = read_json(newest / "state.json") if newest else {}
         self.monitor = Monitor(run.path, state.get("sizes"))
         self.validator = Validator(
-            system, {side: learner.ranker for side, learner in self.learners.items()}, self.monitor
+            self.system, {side: learner.ranker for side, learner in self.learners.items()}, self.monitor
         )
         if newest is not None:
             self._load(newest, state)
@@ -61,7 +62,7 @@ class Trainer:
         return sum(learner.steps for learner in self.learners.values())
 
     def train(self) -> dict[str, float]:
-        """Work through the schedule; the best validation value of each side."""
+        """Work through the schedule, after `start`; the best validation value of each side."""
         if not self.prepared:
             self._prepare()
         while (turn := self.schedule.current) is not None:
@@ -80,11 +81,12 @@ class Trainer:
         )
 
     def _prepare(self) -> None:
-        """Before the first turn: the untuned LLM's item vectors, so that knowledge can cross from the start."""
+        """Before the first turn: the untuned LLM's item vectors, so that knowledge can cross from the start.
+
+        Nothing else is written to the store: scores of a side that has not been trained are noise.
+        """
         if self.system.recommender is not None:
             self.system.encode_items(self.step)
-        for side in self.learners:
-            self._write_store(side)
         self.system.exchange.refresh()
         self.prepared = True
 
@@ -97,7 +99,7 @@ class Trainer:
         learner.wake()
         self._learn(learner, turn)
         learner.sleep()
-        self._write_store(turn.side)
+        learner.write_store(self.step)
         if turn.side == "llm":
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
@@ -151,14 +153,12 @@ class Trainer:
             self.monitor.scalars(f"train/{learner.side}", logs, learner.steps)
             self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
 
-    def _write_store(self, side: Side) -> None:
-        self.learners[side].write_store(self.step)
-
     def _keep_best(self, side: Side, metrics: Mapping[str, float]) -> None:
         """Keep the side at its best: the ID model alone and folded; the LLM with all that its prompts read."""
         if side == "id":
             model, ids = self.system.need_id(), self.system.data.item_ids
-            replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids))
+            extra = {"valid": dict(metrics)}
+            replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids, extra))
         else:
             replace_directory(self.run.best_llm, self.system.save)
         write_json(self.run.path / "best" / f"{side}.json", dict(metrics) | {"step": self.learners[side].steps})

@@ -73,6 +73,8 @@ class Validator:
         for number in range(min(SHOWN_USERS, len(targets.users))):
             scores = (matrix @ states[number]).float()
             scores[0] = -torch.inf
+            if self.config.evaluation.mask_history:
+                scores[torch.from_numpy(targets.histories.row(number)).long()] = -torch.inf
             best = scores.topk(min(SHOWN_ITEMS, len(scores) - 1)).indices.tolist()
             lines = [f"**Prompt** {self._prompt(targets.histories.row(number))}"]
             lines += [f"**Next** {data.item_text[int(targets.items[number])]}", "**Recommended**"]

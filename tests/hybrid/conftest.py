@@ -49,6 +49,12 @@ def cycle(tmp_path_factory):
 
 
 @pytest.fixture
+def own_cycle(tmp_path):
+    """A cycle dataset of one's own, to be changed."""
+    return write_cycle(tmp_path / "cycle")
+
+
+@pytest.fixture
 def tiny(tmp_path, cycle):
     """Make a config for a tiny run in ``tmp_path`` from overrides."""
     path = tmp_path / "tiny.yaml"

@@ -96,6 +96,20 @@ def test_valid_metrics_of_the_kept_models_are_those_seen_in_training(finished):
         assert kept["sides"][side]["metrics"]["ndcg@10"] == pytest.approx(best[f"best_valid/{side}"], abs=1e-6)
 
 
+def test_faiss_export_finds_what_the_model_ranks_first(finished):
+    import faiss
+
+    assert main(["export", str(finished), "--format", "faiss"]) == 0
+    target = finished / "export" / "faiss"
+    index = faiss.read_index(str(target / "items.faiss"))
+    ids = json.loads((target / "items.ids.json").read_text())
+    model, item_ids = load_id_model(finished / "best" / "id")
+    state = torch.randn(1, 8)
+    _, found = index.search(state.numpy(), 3)
+    expected = (state @ model.item_table()[1:].T).topk(3).indices[0] + 1
+    assert [ids[place] for place in found[0]] == [item_ids[item] for item in expected.tolist()]
+
+
 @pytest.mark.parametrize("form", ["safetensors", "recbole"])
 def test_export_writes_the_best_id_model(finished, form, capsys):
     assert main(["export", str(finished), "--format", form]) == 0
@@ -131,6 +145,40 @@ def test_help_is_there(command, capsys):
     if command in ("train", "compare"):
         assert "bridges.mformer.experts" in printed
         assert "Query experts E" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("no text", "no item has a text"),
+        ("short users", "no user"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_leaves_no_run_directory(change, message, arguments, own_cycle, tmp_path, capsys):
+    if change == "no text":
+        (own_cycle / "cycle.item").write_text("item_id:token\ttitle:token_seq\ni0\t\n", encoding="utf-8")
+    else:
+        rows = [line for line in (own_cycle / "cycle.inter").read_text().splitlines() if line[-1] in "012t"]
+        (own_cycle / "cycle.inter").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert main(["train", *arguments, f"data.dataset={own_cycle}"]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_overrides_may_follow_an_option(arguments, tmp_path):
+    assert main(["train", arguments[0], "--resume", *arguments[1:], "arm=id_only", "--train.schedule.id_length=1"]) == 0
+    assert (tmp_path / "runs" / "run" / "finished.json").exists()
+    with pytest.raises(SystemExit):
+        main(["train", "--resum", "name=a"])
+
+
+def test_compare_refuses_finished_runs_of_another_dataset(arguments, own_cycle, capsys):
+    command = ["compare", *arguments, f"data.dataset={own_cycle}", "--arms", "id_only"]
+    assert main(command) == 0
+    with (own_cycle / "cycle.inter").open("a", encoding="utf-8") as file:
+        file.write("".join(f"new\ti{n}\t{n}\n" for n in range(5)))
+    assert main(command) == 2
+    assert "was started on dataset" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The ID side's learner: its loss, and what it writes to the store."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +9,8 @@ from hybrid.data.split import split_training
 from hybrid.errors import UserError
 from hybrid.system import build_system
 from hybrid.training.id_learner import IDLearner
+from hybrid.training.run_directory import RunDirectory
+from hybrid.training.trainer import Trainer
 
 
 def make_learner(config):
@@ -26,6 +29,35 @@ def test_the_loss_has_its_own_name_and_falls(tiny, kind):
     for epoch in range(1, 30):
         last = [learner.step(batch) for batch in learner.batches(epoch, 0)]
     assert sum(logs[kind] for logs in last) / len(last) < 0.9 * first[kind]
+
+
+def test_a_causal_model_writes_a_state_for_every_interaction(tiny):
+    learner = make_learner(tiny())
+    learner.write_store(step=0)
+    rows = torch.arange(len(learner.data.items))
+    assert learner.exchange.store.written("id", "user", rows).all()
+
+
+def test_a_model_that_is_not_causal_writes_each_users_last_state(tiny):
+    learner = make_learner(tiny("id.model=bert4rec"))
+    learner.write_store(step=0)
+    store, rows = learner.exchange.store, torch.arange(len(learner.data.items))
+    last = torch.from_numpy(learner.data.ends - 1)
+    assert np.array_equal(store.written("id", "user", rows).nonzero().flatten(), last)
+    user = int(np.argmax(learner.data.ends - learner.data.starts))
+    history = learner.data.items[learner.data.starts[user] : learner.data.ends[user]][-6:]
+    expected = learner.model.last_states(torch.tensor(history[None], dtype=torch.int64), torch.tensor([len(history)]))
+    assert torch.allclose(store.read("id", "user", last[[user]]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scorer", ["suffix_cosine", "id_head"])
+def test_both_sides_train_with_a_model_that_is_not_causal(tiny, tmp_path, scorer):
+    config = tiny("id.model=bert4rec", f"llm.scorer.kind={scorer}", "id.temperature=0.5")
+    data = split_training(prepare(config.data), config.data)
+    run = RunDirectory(tmp_path / "run")
+    run.create(config, data.fingerprint)
+    best = Trainer(build_system(config, data), run).train()
+    assert set(best) == {"best_valid/id", "best_valid/llm"}
 
 
 @pytest.mark.parametrize(

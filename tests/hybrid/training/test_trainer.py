@@ -17,11 +17,12 @@ from hybrid.training.trainer import Trainer
 
 def make_trainer(config, path, resume=False):
     data = split_training(prepare(config.data), config.data)
-    torch.manual_seed(config.seed)
+    trainer = Trainer(build_system(config, data))
     run = RunDirectory(path)
     if not resume:
         run.create(config, data.fingerprint)
-    return Trainer(build_system(config, data), run, resume)
+    trainer.start(run, resume)
+    return trainer
 
 
 def weights(trainer, side):
@@ -89,6 +90,15 @@ def test_frozen_weights_of_the_language_model_never_move(tiny, tmp_path):
     trainer.train()
     after = dict(trainer.system.recommender.lm.named_parameters())
     assert all(torch.equal(value, after[name]) for name, value in base.items())
+
+
+def test_what_a_side_wrote_is_the_trained_model_and_no_untrained_one(tiny, tmp_path):
+    trainer = make_trainer(tiny(), tmp_path / "run")
+    trainer._prepare()
+    store = trainer.system.exchange.store
+    assert store.tables() == [("llm", "text")]
+    trainer._phase(trainer.schedule.current)
+    assert torch.equal(store.read("id", "item"), trainer.system.id_model.item_table().detach())
 
 
 def test_no_parameter_belongs_to_both_sides(tiny, tmp_path):
@@ -166,8 +176,7 @@ def test_a_closed_direction_changes_nothing(tiny, tmp_path, arm, learner):
     alone = "id_only" if learner == "id" else "llm_only"
     runs = {}
     for name in (arm, alone):
-        other = f"train.schedule.{'llm' if learner == 'id' else 'id'}_length={0 if name == alone else 1}"
-        config = tiny(f"arm={name}", f"train.schedule.first={learner}", "train.schedule.rounds=1", other)
+        config = tiny(f"arm={name}", f"train.schedule.first={learner}", "train.schedule.rounds=1")
         runs[name] = make_trainer(config, tmp_path / name)
         runs[name].train()
     model = {name: trainer.learners[learner].modules[0].state_dict() for name, trainer in runs.items()}
