@@ -92,18 +92,22 @@ class ZooModel(nn.Module):
         S3Rec's first stage learn from the histories alone, as in RecBole.
         """
         batch = self._batch(items, lengths, users)
-        negatives = draw_negatives(batch[self._history], targets, self.data.n_items)
-        batch.update(interaction({self._item: targets, self._negative + self._item: negatives}))
+        batch.update(interaction({self._item: targets, **self._negatives(batch, targets)}))
         if self.name in _CLICK_MODELS:
-            batch = self._clicks(batch, targets, negatives)
+            batch = self._clicks(batch)
         if self.name == "FEARec":
             self._show_rows(batch, targets)
-        loss: Tensor = self.model.calculate_loss(self._transform(self._dataset, batch))
+        batch = self._transform(self._dataset, batch)
+        if self.name == "BERT4Rec" and not batch["MASK_INDEX"].any():
+            return self.item_table().sum() * 0.0  # no item was hidden, and RecBole's mean over none is not a number
+        loss: Tensor = self.model.calculate_loss(batch)
         return loss
 
     def scores(self, items: Tensor, lengths: Tensor, users: Tensor | None = None) -> Tensor:
         """RecBole's own score of every item, [B, N], after histories [B, L] of lengths [B]; 0 after an empty one."""
-        batch = self._transform(self._dataset, self._batch(items, lengths.clamp(min=1), users))
+        batch = self._batch(items, lengths.clamp(min=1), users)
+        if self.name != "BERT4Rec":  # its transform hides random items, for training only
+            batch = self._transform(self._dataset, batch)
         if self.name in _CLICK_MODELS:
             scores = torch.stack([self._click_score(batch, item) for item in range(self.data.n_items)], dim=1)
         else:
@@ -125,15 +129,24 @@ class ZooModel(nn.Module):
         columns = {self._user: torch.zeros_like(lengths) if users is None else users}
         columns |= {self._history: history, self._length: lengths}
         if self.name == "DIEN":
-            negatives = [draw_negatives(history, item, self.data.n_items) for item in history.T]
-            columns[self._negative + self._history] = torch.stack(negatives, dim=1) * (history > 0)
+            columns[self._negative + self._history] = torch.zeros_like(history)
         return interaction(columns)
 
-    def _clicks(self, batch: "Interaction", targets: Tensor, negatives: Tensor) -> "Interaction":
+    def _negatives(self, batch: "Interaction", targets: Tensor) -> dict[str, Tensor]:
+        """A negative for each target, and for DIEN one for each item of the history as well."""
+        history, n_items = batch[self._history], self.data.n_items
+        columns = {self._negative + self._item: draw_negatives(history, targets, n_items)}
+        if self.name == "DIEN":
+            places = [draw_negatives(history, item, n_items) for item in history.T]
+            columns[self._negative + self._history] = torch.stack(places, dim=1) * (history > 0)
+        return columns
+
+    def _clicks(self, batch: "Interaction") -> "Interaction":
         """Each row twice: with its target, clicked, and with its negative, not clicked."""
         twice = {name: torch.cat([values, values]) for name, values in batch.interaction.items()}
-        twice[self._item] = torch.cat([targets, negatives])
-        twice[self._label] = torch.cat([torch.ones_like(targets), torch.zeros_like(negatives)]).float()
+        target, negative = batch[self._item], batch[self._negative + self._item]
+        twice[self._item] = torch.cat([target, negative])
+        twice[self._label] = torch.cat([torch.ones_like(target), torch.zeros_like(negative)]).float()
         return interaction(twice)
 
     def _click_score(self, batch: "Interaction", item: int) -> Tensor:

@@ -42,6 +42,8 @@ def zoo_config(name: str, data: ZooData, overrides: dict[str, Any], max_length: 
     if _CANDIDATES in known:
         fixed[_CANDIDATES] = min(int(known[_CANDIDATES]), data.n_items)
     config = recbole_config(name, "none", fixed | overrides | _features(name, data))
+    if name == "BERT4Rec" and config["mask_ratio"] * max_length < 1:
+        raise IDModelError(f"BERT4Rec hides no item of {max_length} at mask_ratio {config['mask_ratio']}")
     config["device"] = device
     return config
 
