@@ -37,7 +37,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 """RecBole's defaults of the models that have a counterpart here."""
 
-NOTHING = (None, [], {}, "")
+NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 ACCEPTED: dict[str, tuple[Any, ...]] = {
     "learner": ("adam",),
