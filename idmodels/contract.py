@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from idmodels.batches import IDBatch
 from idmodels.errors import IDModelError
@@ -37,6 +38,8 @@ class IDModel(nn.Module, ABC):
 
     causal: ClassVar[bool] = True
     """Whether position t of `encode` has seen items 0..t only, so that one pass trains every position."""
+    ordered: ClassVar[bool] = True
+    """Whether the order of a history matters to it."""
 
     item_embedding: nn.Embedding
     settings: IDSettings
@@ -58,11 +61,35 @@ class IDModel(nn.Module, ABC):
         self._item_features.append(features)
 
     def item_table(self) -> Tensor:
-        """The item vectors that histories are read with and targets are scored with, [N, D]."""
-        table: Tensor = self.item_embedding.weight
+        """The item vectors that histories are read with and targets are scored with, [N, D].
+
+        Of length 1 where ``settings.temperature`` is above 0.
+        """
+        table = self.raw_table()
+        return F.normalize(table, dim=1) if self.settings.temperature > 0 else table
+
+    def raw_table(self) -> Tensor:
+        """Own item vectors and attached features, of any length, [N, D]."""
+        table = self.own_table()
         for features in self._item_features:
             table = table + features()
         return table
+
+    def own_table(self) -> Tensor:
+        """The model's own item vectors, [N, D]."""
+        return self.item_embedding.weight
+
+    def tempered(self, states: Tensor) -> Tensor:
+        """The last step of `encode`: with a temperature, states [..., D] of length 1 / temperature.
+
+        Then ``state @ item_table().T`` is the cosine over the temperature.
+        """
+        temperature = self.settings.temperature
+        return F.normalize(states, dim=-1) / temperature if temperature > 0 else states
+
+    def fold(self, state: dict[str, Tensor], table: Tensor) -> None:
+        """Put ``item_table()`` [N, D] in the place of the weights in ``state`` that `own_table` is made of."""
+        state["item_embedding.weight"] = table
 
     def check_length(self, items: Tensor) -> None:
         """Raise IDModelError where the histories ``items`` [B, L] are longer than ``settings.max_length``."""

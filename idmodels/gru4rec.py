@@ -31,4 +31,4 @@ class GRU4Rec(IDModel):
         table = self.item_table() if table is None else table
         embedded = F.embedding(items, table, padding_idx=0)  # [B, L, D]
         hidden, _ = self.gru_layers(dropout(embedded, self.settings.dropout, self.training))
-        return self.dense(hidden)
+        return self.tempered(self.dense(hidden))

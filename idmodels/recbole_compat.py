@@ -26,19 +26,22 @@ INSTALL = "pip install --no-deps recbole==1.2.1"
 # Names that numpy 2 removed and RecBole's Config still reads.
 _REMOVED = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
 
-_CLASSES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec"}
+_CLASSES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "srgnn": "SRGNN"}
+
+_TRANSFORMER_KEYS = {
+    "hidden_size": "width",
+    "n_layers": "layers",
+    "n_heads": "heads",
+    "inner_size": "inner_width",
+    "hidden_dropout_prob": "dropout",
+    "attn_dropout_prob": "attention_dropout",
+    "MAX_ITEM_LIST_LENGTH": "max_length",
+}
 
 # RecBole's key of each of our settings.
 _KEYS = {
-    "SASRec": {
-        "hidden_size": "width",
-        "n_layers": "layers",
-        "n_heads": "heads",
-        "inner_size": "inner_width",
-        "hidden_dropout_prob": "dropout",
-        "attn_dropout_prob": "attention_dropout",
-        "MAX_ITEM_LIST_LENGTH": "max_length",
-    },
+    "SASRec": _TRANSFORMER_KEYS,
+    "BERT4Rec": _TRANSFORMER_KEYS | {"mask_ratio": "mask_ratio"},
     "GRU4Rec": {
         "embedding_size": "width",
         "num_layers": "layers",
@@ -46,12 +49,16 @@ _KEYS = {
         "dropout_prob": "dropout",
         "MAX_ITEM_LIST_LENGTH": "max_length",
     },
+    "SRGNN": {"embedding_size": "width", "step": "layers", "MAX_ITEM_LIST_LENGTH": "max_length"},
 }
 
 # What our models do and RecBole lets one choose.
+_TRANSFORMER_FIXED = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02}
 _FIXED: dict[str, dict[str, Any]] = {
-    "SASRec": {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "initializer_range": 0.02},
+    "SASRec": _TRANSFORMER_FIXED,
+    "BERT4Rec": _TRANSFORMER_FIXED,
     "GRU4Rec": {},
+    "SRGNN": {},
 }
 
 

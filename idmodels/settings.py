@@ -1,5 +1,6 @@
 """Settings that every ID model is built from."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -8,7 +9,7 @@ class IDSettings:
     """Shape of an ID model; names a model does not use are ignored by it."""
 
     model: str = "sasrec"
-    """Name in the registry: sasrec, gru4rec."""
+    """Name in the registry: bert4rec, gru4rec, lightgcn, sasrec, srgnn."""
     width: int = 64
     """Width D of an item vector and of a state."""
     max_length: int = 50
@@ -23,6 +24,10 @@ class IDSettings:
     """Dropout on embeddings and between layers."""
     attention_dropout: float = 0.5
     """Dropout on attention weights."""
+    temperature: float = 0.0
+    """Above 0: items are ranked by the cosine of state and item vector, over this in the loss; 0: inner product."""
+    mask_ratio: float = 0.2
+    """Share of a history's items that BERT4Rec hides in training."""
 
     def __post_init__(self) -> None:
         for name in ("width", "max_length", "layers", "heads", "inner_width"):
@@ -31,5 +36,9 @@ class IDSettings:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be at least 0, got {self.temperature}")
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio must be between 0 and 1, got {self.mask_ratio}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")

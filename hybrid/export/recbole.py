@@ -33,7 +33,8 @@ table into that order before loading:
     checkpoint = torch.load("model.pth", weights_only=True)
     state = checkpoint["state_dict"]
     order = [row_of[raw] for raw in dataset.field2id_token["item_id"]]
-    state["item_embedding.weight"] = state["item_embedding.weight"][order]
+    for name in {{"item_embedding.weight", "output_bias"}} & state.keys():  # BERT4Rec's mask token stays at the end
+        state[name] = torch.cat([state[name][order], state[name][len(row_of):]])
     model.load_state_dict(state)  # model = {name}(config, dataset)
 
 Every item of that dataset must be in `item_ids.json`.
@@ -70,7 +71,7 @@ def load_into_recbole(directory: Path) -> nn.Module:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint["state_dict"]
-        model = recbole_model(len(state["item_embedding.weight"]), from_recbole(checkpoint["config"]))
+        model = recbole_model(checkpoint["n_items"], from_recbole(checkpoint["config"]))
         model.load_state_dict(state)
     except FileNotFoundError:
         raise UserError(f"{directory}: no {CHECKPOINT}; not an ID model exported for RecBole") from None
@@ -87,6 +88,7 @@ def _checkpoint(model: IDModel, config: dict[str, Any]) -> dict[str, Any]:
         "config": config,
         "epoch": 0,
         "cur_step": 0,
+        "n_items": model.n_items,
         "best_valid_score": float("-inf"),
         "state_dict": folded_state(model),
         "other_parameter": {},

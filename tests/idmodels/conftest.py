@@ -1,4 +1,8 @@
-"""Small models and histories shared by the tests."""
+"""Small models and histories shared by the tests.
+
+``name`` and ``model`` stand for every registered model, ``causal_model`` for those of which one pass trains every
+position, ``ordered_name`` for those to which the order of a history matters.
+"""
 
 from collections.abc import Callable
 
@@ -12,15 +16,25 @@ from idmodels.settings import IDSettings
 N_ITEMS = 13
 
 
+def small(name: str, **changes: object) -> IDSettings:
+    """Settings by model name, with changes; everything that could hide behind equal sizes has a size of its own."""
+    sizes = {"width": 8, "max_length": 6, "layers": 2, "heads": 2, "inner_width": 12}
+    return IDSettings(model=name, **(sizes | {"dropout": 0.0, "attention_dropout": 0.0} | changes))
+
+
+def names_where(trait: str) -> list[str]:
+    """Registered models whose class has this trait."""
+    return [name for name in id_model_names() if getattr(create_id_model(N_ITEMS, small(name)), trait)]
+
+
+def _model(name: str) -> IDModel:
+    torch.manual_seed(0)
+    return create_id_model(N_ITEMS, small(name)).eval()
+
+
 @pytest.fixture
 def small_settings() -> Callable[..., IDSettings]:
-    """Settings by model name, with changes; everything that could hide behind equal sizes has a size of its own."""
-
-    def make(name: str, **changes: object) -> IDSettings:
-        sizes = {"width": 8, "max_length": 6, "layers": 2, "heads": 2, "inner_width": 12}
-        return IDSettings(model=name, **(sizes | {"dropout": 0.0, "attention_dropout": 0.0} | changes))
-
-    return make
+    return small
 
 
 @pytest.fixture(params=id_model_names())
@@ -29,9 +43,18 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def model(name: str, small_settings: Callable[..., IDSettings]) -> IDModel:
-    torch.manual_seed(0)
-    return create_id_model(N_ITEMS, small_settings(name)).eval()
+def model(name: str) -> IDModel:
+    return _model(name)
+
+
+@pytest.fixture(params=names_where("ordered"))
+def ordered_name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=names_where("causal"))
+def causal_model(request: pytest.FixtureRequest) -> IDModel:
+    return _model(request.param)
 
 
 @pytest.fixture

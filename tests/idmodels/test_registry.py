@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 
 from idmodels.errors import IDModelError
@@ -6,7 +8,13 @@ from idmodels.settings import IDSettings
 
 
 def test_names() -> None:
-    assert id_model_names() == ("gru4rec", "sasrec")
+    assert {"bert4rec", "gru4rec", "lightgcn", "sasrec", "srgnn"} <= set(id_model_names())
+    assert list(id_model_names()) == sorted(id_model_names())
+
+
+def test_the_help_of_the_setting_names_every_model() -> None:
+    source = inspect.getsource(IDSettings)
+    assert f'Name in the registry: {", ".join(id_model_names())}."""' in source
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def test_recbole_form_holds_plain_values_under_recboles_keys(saved: Path, tmp_pa
         "cur_step",
         "best_valid_score",
         "state_dict",
+        "n_items",
         "other_parameter",
         "optimizer",
     }

@@ -7,10 +7,9 @@ import torch
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.errors import UserError
+from hybrid.runs import train_run
 from hybrid.system import build_system
 from hybrid.training.id_learner import IDLearner
-from hybrid.training.run_directory import RunDirectory
-from hybrid.training.trainer import Trainer
 
 
 def make_learner(config):
@@ -22,7 +21,8 @@ def make_learner(config):
 @pytest.mark.parametrize("kind", ["softmax", "sampled_softmax", "gbce", "bce", "bpr"])
 def test_the_loss_has_its_own_name_and_falls(tiny, kind):
     torch.manual_seed(0)
-    learner = make_learner(tiny(f"train.id.loss.kind={kind}", "train.id.loss.negatives=5", "train.id.learning_rate=0.01"))
+    config = tiny(f"train.id.loss.kind={kind}", "train.id.loss.negatives=5", "train.id.learning_rate=0.01")
+    learner = make_learner(config)
     learner.wake()
     first = learner.step(next(learner.batches(0, 0)))
     assert first[kind] == first["loss"]
@@ -46,18 +46,17 @@ def test_a_model_that_is_not_causal_writes_each_users_last_state(tiny):
     assert np.array_equal(store.written("id", "user", rows).nonzero().flatten(), last)
     user = int(np.argmax(learner.data.ends - learner.data.starts))
     history = learner.data.items[learner.data.starts[user] : learner.data.ends[user]][-6:]
-    expected = learner.model.last_states(torch.tensor(history[None], dtype=torch.int64), torch.tensor([len(history)]))
-    assert torch.allclose(store.read("id", "user", last[[user]]), expected, atol=1e-5)
+    expected = learner.model.eval().last_states(
+        torch.tensor(history[None], dtype=torch.int64), torch.tensor([len(history)])
+    )
+    assert torch.allclose(store.read("id", "user", last[[user]]), expected, atol=2e-3)  # the store keeps half precision
 
 
 @pytest.mark.parametrize("scorer", ["suffix_cosine", "id_head"])
-def test_both_sides_train_with_a_model_that_is_not_causal(tiny, tmp_path, scorer):
-    config = tiny("id.model=bert4rec", f"llm.scorer.kind={scorer}", "id.temperature=0.5")
-    data = split_training(prepare(config.data), config.data)
-    run = RunDirectory(tmp_path / "run")
-    run.create(config, data.fingerprint)
-    best = Trainer(build_system(config, data), run).train()
-    assert set(best) == {"best_valid/id", "best_valid/llm"}
+def test_both_sides_train_with_a_model_that_is_not_causal(tiny, scorer):
+    run = train_run(tiny("id.model=bert4rec", f"llm.scorer.kind={scorer}", "id.temperature=0.5"))
+    assert run.best_id.is_dir()
+    assert run.best_llm.is_dir()
 
 
 @pytest.mark.parametrize(
