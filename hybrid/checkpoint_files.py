@@ -1,4 +1,7 @@
-"""Tensors, generators and optimiser states on disk: nothing in these files is code."""
+"""Tensors, generators and optimiser states on disk: nothing in these files is code.
+
+What writes raises OSError where the disk is full.
+"""
 
 import json
 from pathlib import Path
@@ -10,12 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hybrid.errors import UserError
+from idmodels.disk import os_errors
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any] | None = None) -> None:
     """A safetensors file; ``metadata`` must be JSON-able. Tensors are copied where they share memory."""
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, str(path), metadata={"json": json.dumps(metadata or {})})
+    with os_errors(path):
+        save_file(plain, str(path), metadata={"json": json.dumps(metadata or {})})
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,7 +52,8 @@ def load_rng(path: Path) -> None:
 
 def save_optimizers(path: Path, states: dict[str, Any]) -> None:
     """Optimiser states by side."""
-    torch.save(states, path)
+    with os_errors(path):
+        torch.save(states, path)
 
 
 def load_optimizers(path: Path) -> dict[str, Any]:

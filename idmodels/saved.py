@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from idmodels.contract import IDModel
+from idmodels.disk import os_errors
 from idmodels.errors import IDModelError
 from idmodels.folders import complete_folder
 from idmodels.registry import create_id_model
@@ -42,7 +43,8 @@ def save_id_model(
     """Write the model to ``directory``, which is replaced as a whole.
 
     item_ids [N]: raw id of every row, row 0 (padding) included; None: the row numbers. ``extra`` goes into
-    ``config.json`` under "extra". Raises IDModelError where ``item_ids`` has another length than the item table.
+    ``config.json`` under "extra". Raises IDModelError where ``item_ids`` has another length than the item table, and
+    OSError where the disk is full.
     """
     from safetensors.torch import save_file
 
@@ -57,7 +59,8 @@ def save_id_model(
         "extra": extra or {},
     }
     with complete_folder(Path(directory), FILES) as folder:
-        save_file(folded_state(model), folder / WEIGHTS)
+        with os_errors(directory):
+            save_file(folded_state(model), folder / WEIGHTS)
         _write_json(folder / CONFIG, config)
         _write_json(folder / ITEM_IDS, list(ids))
         readme = _README.format(model=model.settings.model, items=model.n_items - 1)

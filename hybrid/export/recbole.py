@@ -15,6 +15,7 @@ from torch import nn
 
 from hybrid.errors import UserError
 from idmodels.contract import IDModel
+from idmodels.disk import os_errors
 from idmodels.errors import IDModelError
 from idmodels.folders import complete_folder
 from idmodels.recbole_compat import from_recbole, recbole_class_name, recbole_model, to_recbole
@@ -52,14 +53,15 @@ def export_id_model(source_dir: Path, out: Path) -> None:
         name = recbole_class_name(model.settings)
         config = {"model": name, **to_recbole(model.settings)}
         with complete_folder(Path(out), FILES) as folder:
-            torch.save(_checkpoint(model, config), folder / CHECKPOINT)
+            with os_errors(folder / CHECKPOINT):
+                torch.save(_checkpoint(model, config), folder / CHECKPOINT)
             (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
             (folder / ITEM_IDS).write_text(json.dumps(item_ids, indent=1, ensure_ascii=False), encoding="utf-8")
             (folder / README).write_text(_README.format(name=name), encoding="utf-8")
     except IDModelError as error:
         raise UserError(str(error)) from None
     except OSError as error:
-        raise UserError(f"{out}: not written: {error}") from None
+        raise UserError(f"{out}: not written: {error.strerror or error}") from None
 
 
 def load_into_recbole(directory: Path) -> nn.Module:

@@ -22,4 +22,4 @@ def export_id_model(source_dir: Path, out: Path) -> None:
     except IDModelError as error:
         raise UserError(str(error)) from None
     except OSError as error:
-        raise UserError(f"{out}: not written: {error}") from None
+        raise UserError(f"{out}: not written: {error.strerror or error}") from None

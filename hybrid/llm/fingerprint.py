@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -55,7 +56,11 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, hashes: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-    os.replace(beside, path)
+    with suppress(OSError):  # as above
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_text(json.dumps(hashes, indent=1), encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hybrid.errors import UserError
 from hybrid.llm.adapter import check_shapes, load_adapter, save_adapter
+from idmodels.disk import os_errors
 
 if TYPE_CHECKING:
     from hybrid.llm.recommender import LLMRecommender
@@ -21,10 +22,11 @@ def save_recommender(recommender: "LLMRecommender", directory: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(recommender).items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        save_adapter(recommender.lm, directory)
-        save_file(tensors, directory / SCORER_FILE, metadata=_identity(recommender))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write the LLM recommender to {directory}: {error}") from None
+        with os_errors(directory):
+            save_adapter(recommender.lm, directory)
+            save_file(tensors, directory / SCORER_FILE, metadata=_identity(recommender))
+    except OSError as error:
+        raise UserError(f"cannot write the LLM recommender to {directory}: {error.strerror or error}") from None
 
 
 def load_recommender(recommender: "LLMRecommender", directory: Path) -> None:

@@ -6,6 +6,7 @@ over the steps of both together. TensorBoard keeps the wall time of every point 
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+from hybrid.training.run_directory import disk_errors
 
 PROJECTOR_ITEMS = 5000
 """Items shown in the projector; more make the page slow."""
@@ -31,45 +34,60 @@ class Monitor:
         self.directory = directory
         self.metrics = directory / "metrics.jsonl"
         cut_back(directory, sizes or {})
-        self.writer = SummaryWriter(str(directory), flush_secs=20)
+        threading.excepthook = _thread_failed
+        with disk_errors(directory):
+            self.writer = SummaryWriter(str(directory), flush_secs=20)
 
     def scalars(self, prefix: str, values: Mapping[str, float], step: int) -> None:
         """One point of each curve ``prefix/name``."""
-        for name, value in values.items():
-            self.writer.add_scalar(f"{prefix}/{name}", value, step)
+        with disk_errors(self.directory):
+            for name, value in values.items():
+                self.writer.add_scalar(f"{prefix}/{name}", value, step)
 
     def record(self, event: str, values: Mapping[str, Any]) -> None:
         """One line of ``metrics.jsonl``."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
 
     def text(self, tag: str, text: str, step: int) -> None:
         """A markdown text."""
-        self.writer.add_text(tag, text, step)
+        with disk_errors(self.directory):
+            self.writer.add_text(tag, text, step)
 
     def projector(self, tag: str, vectors: Tensor, titles: list[str], step: int) -> None:
         """Item vectors [N, D] with titles; the padding row is left out."""
         labels = [
             title.replace("\n", " ").replace("\t", " ") or "(no text)" for title in titles[1 : PROJECTOR_ITEMS + 1]
         ]
-        self.writer.add_embedding(vectors[1 : PROJECTOR_ITEMS + 1].float().cpu(), labels, tag=tag, global_step=step)
+        shown = vectors[1 : PROJECTOR_ITEMS + 1].float().cpu()
+        with disk_errors(self.directory):
+            self.writer.add_embedding(shown, labels, tag=tag, global_step=step)
 
     def hyperparameters(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
         """Settings and final metrics for the HPARAMS tab; `add_hparams` would open another run directory for them."""
         plain = {key: value if isinstance(value, bool | int | float) else str(value) for key, value in settings.items()}
-        for summary in hparams(plain, dict(results)):
-            self.writer._get_file_writer().add_summary(summary)
-        for name, value in results.items():
-            self.writer.add_scalar(name, value)
+        with disk_errors(self.directory):
+            for summary in hparams(plain, dict(results)):
+                self.writer._get_file_writer().add_summary(summary)
+            for name, value in results.items():
+                self.writer.add_scalar(name, value)
 
     def sizes(self) -> dict[str, int]:
         """Bytes written so far, by file name; part of a checkpoint."""
-        self.writer.flush()
+        with disk_errors(self.directory):
+            self.writer.flush()
         return {path.name: path.stat().st_size for path in _logs(self.directory)}
 
     def close(self) -> None:
         """Flush and close."""
-        self.writer.close()
+        with disk_errors(self.directory):
+            self.writer.close()
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread hands its OSError to the next call of the writer; Python would print it as well."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def cut_back(directory: Path, sizes: Mapping[str, int]) -> None:

@@ -112,10 +112,14 @@ def _old(target: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file beside ``path``, then rename it."""
+    """Write a file beside ``path``, then rename it; UserError where the disk is full, ``path`` is as it was then."""
     beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    with disk_errors(path):
+        try:
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

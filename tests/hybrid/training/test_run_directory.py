@@ -39,9 +39,10 @@ def test_failed_json_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match=r"x\.json: can't write: No space left on device"):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_second_run_in_the_same_place_is_refused(tmp_path):
