@@ -40,6 +40,7 @@ SIZES = {
     "hidden_dropout_prob": "dropout",
     "dropout_prob": "dropout",
     "attn_dropout_prob": "attention_dropout",
+    "mask_ratio": "mask_ratio",
 }
 """RecBole key -> setting of the ID model where the yaml names no ``model``; with one, its own names count."""
 

@@ -32,6 +32,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
         "inner_size": 256,
         "hidden_dropout_prob": 0.2,
         "attn_dropout_prob": 0.2,
+        "mask_ratio": 0.2,
     },
     "SRGNN": {"embedding_size": 64, "step": 1},
 }
@@ -49,6 +50,7 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
     "enable_amp": (False,),
     "enable_scaler": (False,),
     "transform": (None, "mask_itemseq"),
+    "ft_ratio": (0.5,),
     "field_separator": ("\t",),
     "rm_dup_inter": NOTHING,
     "benchmark_filename": NOTHING,

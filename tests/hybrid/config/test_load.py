@@ -195,6 +195,9 @@ def test_each_model_reads_its_own_names(tmp_path):
     config = load(tmp_path, "model: GRU4Rec\nhidden_size: 100\nembedding_size: 48\n")
     assert (config.id.model, config.id.width, config.id.inner_width) == ("gru4rec", 48, 100)
     assert (config.id.layers, config.id.dropout) == (1, 0.3)  # RecBole's defaults, not ours
+    config = load(tmp_path, "model: BERT4Rec\nhidden_size: 32\nft_ratio: 0.5\n")
+    assert (config.id.model, config.id.width, config.id.dropout, config.id.mask_ratio) == ("bert4rec", 32, 0.2, 0.2)
+    assert load(tmp_path, "model: BERT4Rec\nmask_ratio: 0.4\n").id.mask_ratio == 0.4
 
 
 @pytest.mark.parametrize(
