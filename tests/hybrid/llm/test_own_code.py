@@ -35,16 +35,28 @@ def load(directory: Path, tmp_path: Path) -> None:
     load_backbone(LLMConfig(name=str(directory), dtype="float32"), tmp_path / "cache", torch.device("cpu"))
 
 
-@pytest.mark.parametrize("model_type", ["llama", "evil"])
-@pytest.mark.parametrize(
+BOTH_FILES = pytest.mark.parametrize(
     ("file", "auto_map"),
     [("config.json", AUTO_MAP), ("tokenizer_config.json", {"AutoTokenizer": ["evil.EvilTokenizer", None]})],
 )
-def test_a_model_with_code_of_its_own_is_refused_in_one_line(
-    directory, tmp_path, monkeypatch, capfd, model_type: str, file: str, auto_map: dict[str, object]
+
+
+@BOTH_FILES
+def test_a_known_model_is_loaded_by_transformers_own_classes(
+    directory, tmp_path, monkeypatch, file: str, auto_map: dict[str, object]
 ) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    add(directory / "config.json", model_type=model_type)
+    add(directory / file, auto_map=auto_map)
+    load(directory, tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+@BOTH_FILES
+def test_a_model_with_code_of_its_own_is_refused_in_one_line(
+    directory, tmp_path, monkeypatch, capfd, file: str, auto_map: dict[str, object]
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    add(directory / "config.json", model_type="evil")
     add(directory / file, auto_map=auto_map)
     with pytest.raises(UserError, match=rf"{file} asks for Python code .*never run") as error:
         load(directory, tmp_path)
@@ -55,6 +67,7 @@ def test_a_model_with_code_of_its_own_is_refused_in_one_line(
 
 
 def test_configs_beside_a_gguf_file_may_not_name_code_either(directory, tmp_path) -> None:
+    (directory / "config.json").unlink()
     add(directory / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.EvilTokenizer", None]})
     (directory / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(UserError, match="never run"):
