@@ -10,8 +10,6 @@ served alike, and no user is saved with the model.
 A saved model has the smoothed table folded in and needs no graph; reading interactions into it would smooth twice.
 """
 
-import warnings
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -19,7 +17,7 @@ from torch.nn import functional as F
 
 from idmodels.contract import IDModel
 from idmodels.dropout import dropout
-from idmodels.pyg import light_conv
+from idmodels.pyg import neighbours, weighted_sum
 from idmodels.settings import IDSettings
 
 
@@ -38,7 +36,7 @@ class LightGCN(IDModel):
         super().__init__(n_items, settings)
         self.item_embedding = nn.Embedding(n_items, settings.width, padding_idx=0)
         nn.init.xavier_normal_(self.item_embedding.weight)
-        self.conv = light_conv()
+        self.conv = weighted_sum("LightGCN")
         self.register_buffer("item_degrees", torch.ones(n_items))
         self.register_buffer("to_users", None, persistent=False)
         self.register_buffer("to_items", None, persistent=False)
@@ -55,8 +53,8 @@ class LightGCN(IDModel):
         own = torch.bincount(user, minlength=len(starts)).clamp(min=1)
         weights = (own[user] * degrees[item]).float().rsqrt()
         self.item_degrees = degrees.float().to(device)
-        self.to_users = _sparse(user, item, weights, (len(starts), self.n_items)).to(device)
-        self.to_items = _sparse(item, user, weights, (self.n_items, len(starts))).to(device)
+        self.to_users = neighbours(user, item, weights, (len(starts), self.n_items)).to(device)
+        self.to_items = neighbours(item, user, weights, (self.n_items, len(starts))).to(device)
 
     def raw_table(self) -> Tensor:
         """Mean of the base, attached features included, and its smoothed forms, [N, D]; the base without a graph."""
@@ -85,9 +83,3 @@ def _first_times(items: Tensor) -> Tensor:
     earlier = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device).tril(-1)
     again = ((items.unsqueeze(2) == items.unsqueeze(1)) & earlier).any(dim=2)
     return ((items != 0) & ~again).float()
-
-
-def _sparse(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape).coalesce().to_sparse_csr()

@@ -1,31 +1,33 @@
 """The door to torch-geometric, which only the graph models need."""
 
-from torch import nn
+import warnings
+
+import torch
+from torch import Tensor, nn
 
 from idmodels.errors import IDModelError
 
 INSTALL = "pip install torch-geometric"
 
 
-def light_conv() -> nn.Module:
-    """LightGCN's convolution over an adjacency that is normalised already; raises IDModelError without PyG."""
+def weighted_sum(model: str) -> nn.Module:
+    """LightGCN's convolution, ``conv(x, matrix)``: each node's weighted sum over its neighbours, nothing learned.
+
+    Raises IDModelError, naming ``model``, where torch-geometric is absent.
+    """
     try:
         from torch_geometric.nn import LGConv
     except ImportError:
-        raise _missing("LightGCN") from None
+        raise IDModelError(f"{model} needs torch-geometric, which is not installed: {INSTALL}") from None
     conv: nn.Module = LGConv(normalize=False)
     return conv
 
 
-def mean_conv() -> nn.Module:
-    """The mean of a node's neighbours, without weights; raises IDModelError without PyG."""
-    try:
-        from torch_geometric.nn import SimpleConv
-    except ImportError:
-        raise _missing("SR-GNN") from None
-    conv: nn.Module = SimpleConv(aggr="mean")
-    return conv
+def neighbours(nodes: Tensor, others: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Sparse matrix for `weighted_sum`: node ``nodes[e]`` hears ``others[e]`` with weight ``weights[e]``.
 
-
-def _missing(model: str) -> IDModelError:
-    return IDModelError(f"{model} needs torch-geometric, which is not installed: {INSTALL}")
+    Compressed rows: on a CPU they are several times faster than torch-geometric's edge lists.
+    """
+    with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_coo_tensor(torch.stack([nodes, others]), weights, shape).coalesce().to_sparse_csr()

@@ -3,9 +3,11 @@
 The graph of a history has its different items as nodes and an edge for each pair of neighbours in it. Gated steps pass
 the mean of the nodes before and after to each node; the state joins the last item's vector with an attention over all.
 RecBole builds dense matrices history by history in Python; here the graphs of a whole batch are one edge list. Every
-prefix of a history is its own graph, so position t sees items 0..t only.
+prefix of a history is its own graph, so position t sees items 0..t only. Nodes of one item start alike: all products of
+the first step are made once per item, and only their means per node.
 
-Letters: B batch, L history length, D width, M prefixes, T items of all prefixes together, V nodes of all graphs.
+Letters: B batch, L history length, D width, M prefixes, T items of all prefixes together, V nodes of all graphs,
+I vectors that the nodes hold (different items at first, then as many as nodes), E edges.
 """
 
 import math
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idmodels.contract import IDModel
-from idmodels.pyg import mean_conv
+from idmodels.pyg import neighbours, weighted_sum
 from idmodels.settings import IDSettings
 
 
@@ -63,9 +65,10 @@ class SRGNN(IDModel):
         row = real.nonzero(as_tuple=True)[0]  # [T] prefix of each item
         nodes, node = torch.unique(row * self.n_items + prefixes[real], return_inverse=True)  # [V], [T]
         edges = _edges(row, node, len(nodes))
-        hidden = F.embedding(nodes % self.n_items, table)  # [V, D]
-        for _ in range(self.settings.layers):
-            hidden = self.gnn(hidden, edges)
+        items, held = torch.unique(nodes % self.n_items, return_inverse=True)  # [I], [V]
+        hidden = F.embedding(items, table)  # [I, D], from the first step on [V, D]
+        for step in range(self.settings.layers):
+            hidden = self.gnn(hidden, held if step == 0 else torch.arange(len(nodes), device=held.device), edges)
         final = hidden[node[real.sum(dim=1).cumsum(0) - 1]]  # [M, D] node of each prefix's last item
         query, key = self.linear_one(final), self.linear_two(hidden)
         weight = self.linear_three(torch.sigmoid(query[row] + key[node]))  # [T, 1]
@@ -86,19 +89,31 @@ class _GatedGraph(nn.Module):
         self.b_ioh = nn.Parameter(torch.empty(width))
         self.linear_edge_in = nn.Linear(width, width)
         self.linear_edge_out = nn.Linear(width, width)
-        self.mean = mean_conv()
+        self.mean = weighted_sum("SR-GNN")
 
-    def forward(self, hidden: Tensor, edges: Tensor) -> Tensor:
-        """hidden [V, D], edges [2, E] from earlier to later -> [V, D]."""
-        before = self.mean(self.linear_edge_in(hidden), edges) + self.b_iah
-        after = self.mean(self.linear_edge_out(hidden), edges.flip(0)) + self.b_ioh
-        received = F.linear(torch.cat([before, after], dim=1), self.w_ih, self.b_ih)  # [V, 3 * D]
-        kept = F.linear(hidden, self.w_hh, self.b_hh)
+    def forward(self, vectors: Tensor, held: Tensor, edges: Tensor) -> Tensor:
+        """vectors [I, D], the one that each node holds [V], edges [2, E] from earlier to later nodes -> [V, D]."""
+        earlier, later = edges
+        weight_in, weight_out = self.w_ih.chunk(2, dim=1)  # [3 * D, D] each
+        # A mean of products is the product of the mean: what a node receives is made of I products, not V.
+        before = self.mean(
+            F.linear(self.linear_edge_in(vectors), weight_in), _means(later, held[earlier], held, vectors)
+        )
+        after = self.mean(
+            F.linear(self.linear_edge_out(vectors), weight_out), _means(earlier, held[later], held, vectors)
+        )
+        received = before + after + F.linear(torch.cat([self.b_iah, self.b_ioh]), self.w_ih, self.b_ih)  # [V, 3 * D]
         reset_in, update_in, new_in = received.chunk(3, dim=1)
-        reset_own, update_own, new_own = kept.chunk(3, dim=1)
+        reset_own, update_own, new_own = F.linear(vectors, self.w_hh, self.b_hh)[held].chunk(3, dim=1)
         update = torch.sigmoid(update_in + update_own)
         new = torch.tanh(new_in + torch.sigmoid(reset_in + reset_own) * new_own)
-        return (1 - update) * hidden + update * new
+        return (1 - update) * vectors[held] + update * new
+
+
+def _means(nodes: Tensor, heard: Tensor, held: Tensor, vectors: Tensor) -> Tensor:
+    """Sparse [V, I] matrix whose rows average the vectors ``heard`` [E] that each of ``nodes`` [E] hears."""
+    share = torch.bincount(nodes, minlength=len(held)).clamp(min=1).to(vectors.dtype).reciprocal()
+    return neighbours(nodes, heard, share[nodes], (len(held), len(vectors)))
 
 
 def _edges(row: Tensor, node: Tensor, n_nodes: int) -> Tensor:

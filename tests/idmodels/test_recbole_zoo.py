@@ -2,8 +2,6 @@
 
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -216,12 +214,7 @@ def test_too_long_a_history_and_masks_that_hide_nothing() -> None:
         ZooModel("BERT4Rec", ZooData(5), max_length=4)
 
 
-def test_names_come_without_importing_recbole() -> None:
-    program = (
-        "import sys; from idmodels.recbole_names import zoo_names; print(len(zoo_names()), 'recbole' in sys.modules)"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [str(len(zoo_names())), "False"]
+def test_names_are_found_in_any_spelling() -> None:
     assert zoo_name("recbole:NextItNet") == zoo_name("nextitnet") == "NextItNet"
 
 
