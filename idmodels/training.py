@@ -13,7 +13,8 @@ from torch.nn.utils import clip_grad_norm_
 from idmodels.batches import IDBatch, IDBatches
 from idmodels.contract import IDModel, Scored
 from idmodels.errors import IDModelError
-from idmodels.losses import Loss, LossSettings, create_loss, full_softmax
+from idmodels.loss_settings import LossSettings
+from idmodels.losses import Loss, create_loss, full_softmax
 
 
 def sequence_loss(

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from idmodels.losses import LossSettings
+from idmodels.loss_settings import LossSettings
 from idmodels.settings import IDSettings
 
 Positive = Annotated[int, Field(gt=0)]

@@ -88,9 +88,9 @@ def _checkpoint(model: IDModel, config: dict[str, Any]) -> dict[str, Any]:
     """All keys that RecBole's trainer reads when it loads or resumes."""
     return {
         "config": config,
+        "n_items": model.n_items,
         "epoch": 0,
         "cur_step": 0,
-        "n_items": model.n_items,
         "best_valid_score": float("-inf"),
         "state_dict": folded_state(model),
         "other_parameter": {},

@@ -1,7 +1,6 @@
 """Losses of the ID models over M scored positions; `create_loss` makes one from its settings."""
 
 from idmodels.losses.registry import Loss, create_loss, loss_names
-from idmodels.losses.settings import LossSettings
 from idmodels.losses.softmax import full_softmax
 
-__all__ = ["Loss", "LossSettings", "create_loss", "full_softmax", "loss_names"]
+__all__ = ["Loss", "create_loss", "full_softmax", "loss_names"]

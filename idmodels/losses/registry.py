@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from idmodels.errors import IDModelError
+from idmodels.loss_settings import LossSettings
 from idmodels.losses.negatives import Contrast, Negatives, item_shares
 from idmodels.losses.sampled import bpr, gbce, gbce_beta, sampled_softmax
-from idmodels.losses.settings import LossSettings
 from idmodels.losses.softmax import full_softmax
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]

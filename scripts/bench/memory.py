@@ -15,7 +15,8 @@ import torch
 from side_by_side import Clock, parser, peak_mb, recbole_sizes, resident_mb, start
 
 from idmodels.batches import IDBatches
-from idmodels.losses import LossSettings, create_loss, loss_names
+from idmodels.loss_settings import LossSettings
+from idmodels.losses import create_loss, loss_names
 from idmodels.registry import create_id_model
 from idmodels.training import create_optimizer
 

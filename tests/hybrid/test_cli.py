@@ -154,7 +154,7 @@ def test_help_is_there(command, capsys):
         ("short users", "no user"),
     ],
 )
-def test_data_that_cannot_be_trained_on_leaves_no_run_directory(change, message, arguments, own_cycle, tmp_path, capsys):
+def test_untrainable_data_leaves_no_run_directory(change, message, arguments, own_cycle, tmp_path, capsys):
     if change == "no text":
         (own_cycle / "cycle.item").write_text("item_id:token\ttitle:token_seq\ni0\t\n", encoding="utf-8")
     else:

@@ -7,7 +7,8 @@ import torch
 from idmodels.batches import IDBatch, IDBatches
 from idmodels.contract import IDModel
 from idmodels.errors import IDModelError
-from idmodels.losses import LossSettings, full_softmax, loss_names
+from idmodels.loss_settings import LossSettings
+from idmodels.losses import full_softmax, loss_names
 from idmodels.registry import create_id_model
 from idmodels.scoring import last_states
 from idmodels.settings import IDSettings

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from idmodels.errors import IDModelError
-from idmodels.losses import LossSettings, create_loss, full_softmax, loss_names
+from idmodels.loss_settings import LossSettings
+from idmodels.losses import create_loss, full_softmax, loss_names
 from idmodels.losses.negatives import Contrast, Negatives, item_shares
 from idmodels.losses.sampled import bpr, gbce, gbce_beta, sampled_softmax
 
