@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from torch import Tensor
 
 from idmodels.bert4rec import BERT4Rec
+from idmodels.bsarec import BSARec
 from idmodels.click import ClickModel
 from idmodels.click_settings import ClickSettings
 from idmodels.contract import IDModel
@@ -20,6 +21,7 @@ from idmodels.srgnn import SRGNN
 
 _MODELS: dict[str, Callable[[int, IDSettings], IDModel]] = {
     "bert4rec": BERT4Rec,
+    "bsarec": BSARec,
     "gru4rec": GRU4Rec,
     "lightgcn": LightGCN,
     "sasrec": SASRec,

@@ -9,7 +9,7 @@ class IDSettings:
     """Shape of an ID model; names a model does not use are ignored by it."""
 
     model: str = "sasrec"
-    """Name in the registry: bert4rec, gru4rec, lightgcn, sasrec, srgnn."""
+    """Name in the registry: bert4rec, bsarec, gru4rec, lightgcn, sasrec, srgnn."""
     width: int = 64
     """Width D of an item vector and of a state."""
     max_length: int = 50
@@ -28,9 +28,13 @@ class IDSettings:
     """Above 0: items are ranked by the cosine of state and item vector, over this in the loss; 0: inner product."""
     mask_ratio: float = 0.2
     """Share of a history's items that BERT4Rec hides in training."""
+    filter_share: float = 0.7
+    """Share alpha of the low-pass filter in a block of BSARec; the rest is attention."""
+    filter_items: int = 5
+    """Most recent items whose mean is the low pass of BSARec."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "max_length", "layers", "heads", "inner_width"):
+        for name in ("width", "max_length", "layers", "heads", "inner_width", "filter_items"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("dropout", "attention_dropout"):
@@ -40,5 +44,7 @@ class IDSettings:
             raise ValueError(f"temperature must be at least 0, got {self.temperature}")
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"mask_ratio must be between 0 and 1, got {self.mask_ratio}")
+        if not 0 <= self.filter_share <= 1:
+            raise ValueError(f"filter_share must be in [0, 1], got {self.filter_share}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")

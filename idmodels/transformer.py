@@ -1,7 +1,8 @@
 """Transformer blocks with RecBole 1.2.1's weights and arithmetic: post-norm, GELU.
 
 Letters: B batch, L history length, D id width. ``mask`` says what a position may look at: None for itself and earlier
-ones (causal), else a bool [B, 1, 1, L] that is True at visible positions.
+ones (causal); a bool that is True at visible positions; or numbers to be added to the attention scores. The latter two
+broadcast to [B, heads, L, L].
 """
 
 import math
@@ -126,11 +127,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, ra
     """
     if rate == 0.0 or query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, mask, rate, is_causal=mask is None)
-    length = query.shape[2]
-    visible = torch.ones(length, length, dtype=torch.bool).tril_() if mask is None else mask
-    hidden = torch.zeros(visible.shape, dtype=query.dtype).masked_fill_(~visible, -math.inf)
+    if mask is None:
+        mask = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool).tril_()
+    if mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -math.inf)
     scores = (query * query.shape[3] ** -0.5) @ key.transpose(2, 3)  # [B, heads, L, L]
-    weights = torch.softmax(scores + hidden, dim=-1)
+    weights = torch.softmax(scores + mask, dim=-1)
     return dropout(weights, rate, True) @ value
 
 
