@@ -3,7 +3,8 @@
     python scripts/tune.py --model sasrec --dataset ml-100k --trials 20 --timeout-s 1800
 
 Every trial trains as ``hybridrec train ... arm=id_only`` does, is validated after each epoch, and is given up where it
-stands below the median of the trials before it (from the fourth trial on). A study lives in a file and goes on when
+stands below the median of the trials before it, from the fourth trial and a given epoch on (too early an epoch would
+favour fast learners, which are not always the best ones). A study lives in a file and goes on when
 the same command is typed again. The last line is what ``hybridrec train`` takes. The test part is never opened.
 """
 
@@ -38,7 +39,7 @@ CHOICES: dict[str, list[Any]] = {
 }
 RANGES = {"train.id.learning_rate": (3e-4, 3e-3), "train.id.weight_decay": (1e-3, 1.0)}
 """Searched on a logarithmic scale."""
-FIRST_MEDIAN_TRIAL, FIRST_MEDIAN_EPOCH = 3, 4
+FIRST_MEDIAN_TRIAL = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,7 +168,7 @@ def _study(optuna: Any, options: argparse.Namespace, conditions: dict[str, Any])
         storage=optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage))),
         load_if_exists=True,
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(FIRST_MEDIAN_TRIAL, FIRST_MEDIAN_EPOCH),
+        pruner=optuna.pruners.MedianPruner(FIRST_MEDIAN_TRIAL, options.median_epoch),
     )
     known = study.user_attrs.get("conditions", conditions)
     different = [f"{key} ({known.get(key)} -> {value})" for key, value in conditions.items() if known.get(key) != value]
@@ -215,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout-s", type=float, default=3600, help="time of this call; a trial is cut off after it")
     parser.add_argument("--epochs", type=int, default=100, help="epochs of a trial at most")
     parser.add_argument("--patience", type=int, default=5, help="validations without improvement that end a trial")
+    parser.add_argument("--median-epoch", type=int, default=12, help="no trial is given up before this epoch")
     parser.add_argument("--seeds", type=int, default=1, help="seeds 1, 2, ... of each trial; their mean counts")
     parser.add_argument("--seed", type=int, default=1, help="seed of the search")
     parser.add_argument("--storage", help="file of the study (default: cache/tune/MODEL-DATASET.log)")
