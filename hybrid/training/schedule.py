@@ -35,10 +35,7 @@ class Schedule:
         lengths = {"id": config.id_length, "llm": config.llm_length}
         order: list[Side] = ["id", "llm"] if config.first == "id" else ["llm", "id"]
         self._turns = [
-            (number, side, lengths[side])
-            for number in range(1, config.rounds + 1)
-            for side in order
-            if side in sides
+            (number, side, lengths[side]) for number in range(1, config.rounds + 1) for side in order if side in sides
         ]
         self.unit = config.unit
         self._position = 0
