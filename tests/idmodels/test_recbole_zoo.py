@@ -70,7 +70,7 @@ def _scores(model: ZooModel) -> Tensor:
 @pytest.mark.parametrize("name", zoo_names())
 def test_each_model_trains_and_scores(name: str) -> None:
     model = _make(name)
-    losses = _train(model, 20)
+    losses = _train(model, 60 if name == "BERT4Rec" else 20)  # its targets are other ones in every step
     assert torch.tensor(losses).isfinite().all()
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
     scores = _scores(model)
