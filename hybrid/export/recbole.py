@@ -26,6 +26,11 @@ FILES = (CHECKPOINT, CONFIG, ITEM_IDS, README)
 
 _README = """# {name} for RecBole 1.2.1
 
+RecBole 1.2.1 needs names that NumPy 2 removed; with NumPy 2, first:
+
+    import numpy as np
+    np.float_, np.complex_, np.unicode_ = np.float64, np.complex128, np.str_
+
 `model.pth` is a RecBole checkpoint, `recbole.yaml` the config of its sizes, `item_ids.json` the raw item id of every
 row of the item table (row 0 is padding). RecBole numbers items in its own order, so for a dataset of RecBole's put the
 table into that order before loading:
