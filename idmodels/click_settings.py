@@ -5,14 +5,12 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class ClickSettings:
+class ClickShape:
     """Shape of a click model; names a model does not use are ignored by it."""
 
-    model: str = "din"
-    """Name in the registry: din, sim."""
     width: int = 32
     """Width D of an item vector."""
-    max_length: int = 1000
+    max_length: int = 200
     """History length L; callers give the last L items of longer histories."""
     attention_widths: tuple[int, ...] = (64,)
     """Hidden widths of the attention unit's MLP."""
@@ -49,3 +47,11 @@ class ClickSettings:
             raise ValueError(f"search_weight must not be negative, got {self.search_weight}")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+
+
+@dataclass(frozen=True)
+class ClickSettings(ClickShape):
+    """Which click model, and its shape."""
+
+    model: str = "din"
+    """Name in the registry: dcnv2, deepfm, din, sim."""

@@ -145,7 +145,8 @@ def _explain(item: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     message = str(item["msg"]).removeprefix("Value error, ")
     got = "" if isinstance(item["input"], Mapping) else f", got {item['input']!r}"
-    return f"{key}: {message[0].lower()}{message[1:]}{got}"
+    place = f"{key}: " if key else ""
+    return f"{place}{message[0].lower()}{message[1:]}{got}"
 
 
 def _plain(value: Any) -> Any:

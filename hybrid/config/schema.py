@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from idmodels.click_settings import ClickShape
 from idmodels.loss_settings import LossSettings
 from idmodels.settings import IDSettings
 
@@ -20,6 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 Arm = Literal["id_only", "llm_only", "id2llm", "llm2id", "both"]
 Side = Literal["id", "llm"]
+Task = Literal["ranking", "ctr"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,22 @@ class DataConfig:
     """Users with fewer interactions are dropped, repeatedly, together with rare items (k-core); 0: no filter."""
     item_core: NotNegative = 0
     """Items with fewer interactions are dropped, repeatedly, together with short users (k-core); 0: no filter."""
-    split: Literal["leave_one_out", "gts_last"] = "leave_one_out"
-    """leave_one_out: each user's last item is test, the one before valid; gts_last: one global time split."""
+    split: Literal["auto", "leave_one_out", "gts_last", "global_time"] = "auto"
+    """leave_one_out: each user's last item is test, the one before valid; gts_last: one global time split; global_time
+    (task ctr): all samples in time order. auto: leave_one_out for ranking, global_time for ctr."""
     valid_share: Share = 0.1
-    """Share of the interactions, by time, in the valid part of gts_last."""
+    """Share of the interactions (ctr: samples), by time, in the valid part of gts_last and global_time."""
     test_share: Share = 0.1
-    """Share of the interactions, by time, in the test part of gts_last."""
+    """Share of the interactions (ctr: samples), by time, in the test part of gts_last and global_time."""
+    label_threshold: float = 3.0
+    """Task ctr: an item is liked where its rating is above this."""
+    negatives: NotNegative = 0
+    """Task ctr: 0: labels come from ratings; above: every interaction is a click, and so many items that the user never
+    had, drawn at random, are not clicked."""
+    min_history: NotNegative = 5
+    """Task ctr: samples with fewer earlier behaviours of their user are dropped."""
+    sample_seed: NotNegative = 0
+    """Task ctr: seed of drawn negatives and of the samples that are evaluated; the same for every run."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,34 @@ class PromptConfig:
 
 
 @dataclass(frozen=True)
+class ClickPromptConfig:
+    """What the language model reads of a sample of task ctr: behaviours with what the user thought, then the item."""
+
+    opening: str = "A user has tried these items, oldest first:"
+    """Text before the behaviours."""
+    behaviours: Positive = 10
+    """Behaviours K that are read."""
+    selector: Literal["recent"] = "recent"
+    """Which of the earlier behaviours are read; recent: the last K."""
+    item_tokens: Positive = 12
+    """Tokens kept of each item's text."""
+    liked: str = " (liked)"
+    """Follows a behaviour that was liked, where labels come from ratings."""
+    disliked: str = " (not liked)"
+    """Follows a behaviour that was not liked."""
+    nothing: str = " nothing yet"
+    """Stands for the behaviours of a user without any."""
+    offer: str = "\nNow this item is offered:"
+    """Text before the item to be judged."""
+    question: str = "\nWill the user like it? Yes or No.\nAnswer:"
+    """Text after the item."""
+    yes: str = " Yes"
+    """The answer for a click."""
+    no: str = " No"
+    """The answer for no click."""
+
+
+@dataclass(frozen=True)
 class ScorerConfig:
     """How the language model's state becomes a score for every item."""
 
@@ -127,6 +167,7 @@ class LLMConfig:
     """Tokens kept of an item's text when its vector is computed."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
+    click_prompt: ClickPromptConfig = field(default_factory=ClickPromptConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
 
 
@@ -212,8 +253,8 @@ class ScheduleConfig:
     """Unit of the two phase lengths below."""
     id_length: Positive = 5
     """Length of an ID phase."""
-    llm_length: Positive = 1
-    """Length of an LLM phase."""
+    llm_length: NotNegative = 1
+    """Length of an LLM phase; 0: the LLM is validated and kept as it is (zero-shot)."""
     first: Side = "id"
     """The side that begins each round."""
 
@@ -234,6 +275,8 @@ class OptimizerConfig:
     """Largest gradient norm; 0: no clipping."""
     patience: NotNegative = 10
     """Validations without improvement after which the side stops; 0: never."""
+    samples: NotNegative = 0
+    """Task ctr: train on so many samples, drawn by the seed, more of them include fewer; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +327,12 @@ class EvaluationConfig:
     """The LLM side validates on this many users, drawn once by the seed; 0: all."""
     llm_batch_prompts: Positive = 32
     """Prompts encoded at once outside training."""
+    ctr_metric: Literal["auc", "uauc"] = "auc"
+    """Task ctr: validation metric that picks the best model of each side."""
+    ctr_samples: NotNegative = 0
+    """Task ctr: both sides are evaluated on so many samples of a part, drawn by `data.sample_seed`; 0: all."""
+    bootstrap: NotNegative = 1000
+    """Task ctr: redraws behind the 95 % intervals of `evaluate`; 0: no intervals."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +343,8 @@ class Config:
     """Name of the run; its directory is `output_dir/name`."""
     output_dir: str = "runs"
     """Folder of the run directories."""
+    task: Task = "ranking"
+    """ranking: the next item among all; ctr: whether a user likes (clicks) one item."""
     arm: Arm = "both"
     """id_only, llm_only: one side alone; id2llm, llm2id: one direction; both: the exchange goes both ways."""
     seed: NotNegative = 1
@@ -304,7 +355,15 @@ class Config:
     """CPU threads; 0: torch's choice."""
     data: DataConfig = field(default_factory=DataConfig)
     id: IDSettings = field(default_factory=IDSettings)
+    click: ClickShape = field(default_factory=ClickShape)
     llm: LLMConfig = field(default_factory=LLMConfig)
     bridges: BridgesConfig = field(default_factory=BridgesConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        fitting = ("global_time",) if self.task == "ctr" else ("leave_one_out", "gts_last")
+        if self.data.split not in ("auto", *fitting):
+            raise ValueError(
+                f"task={self.task} cannot use data.split={self.data.split}; accepted: {', '.join(('auto', *fitting))}"
+            )

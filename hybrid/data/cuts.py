@@ -39,7 +39,7 @@ class Cuts:
 
 def cut_positions(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig) -> Cuts:
     """Cut the histories `offsets` [U+1] as `config.split` says. Raises UserError where gts_last lacks times or room."""
-    if config.split == "leave_one_out":
+    if config.split in ("auto", "leave_one_out"):
         return _leave_one_out(offsets)
     return _gts_last(offsets, times, config)
 

@@ -21,7 +21,7 @@ def _make(name: str, **changes: object) -> ClickModel:
     torch.manual_seed(0)
     sizes = {"width": 16, "max_length": LENGTH, "found_items": 4, "recent_items": 2}
     widths = {"attention_widths": (16,), "hidden_widths": (32,)}
-    return create_click_model(N_ITEMS, ClickSettings(name, **(sizes | widths | changes)), CATEGORIES)
+    return create_click_model(N_ITEMS, ClickSettings(model=name, **(sizes | widths | changes)), CATEGORIES)
 
 
 @pytest.fixture(params=FORMS, ids=str)
@@ -157,7 +157,7 @@ def test_too_long_a_history_is_refused(make: Callable[..., ClickModel]) -> None:
 )
 def test_unknown_name_offers_the_nearest(wrong: str, hint: str) -> None:
     with pytest.raises(IDModelError, match=hint):
-        create_click_model(5, ClickSettings(wrong))
+        create_click_model(5, ClickSettings(model=wrong))
 
 
 def test_a_catalogue_needs_an_item() -> None:

@@ -15,7 +15,7 @@ CATEGORIES = torch.cat([torch.zeros(31), torch.arange(5) + 1, torch.arange(5) + 
 def _make(**changes: object) -> SIM:
     torch.manual_seed(0)
     sizes = {"width": 16, "found_items": 8, "recent_items": 4, "attention_widths": (16,), "hidden_widths": (32,)}
-    return SIM(N_ITEMS, ClickSettings("sim", **(sizes | changes)), CATEGORIES)
+    return SIM(N_ITEMS, ClickSettings(model="sim", **(sizes | changes)), CATEGORIES)
 
 
 def _planted(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -104,7 +104,7 @@ def test_how_far_back_it_stands_is_seen() -> None:
 
 
 def test_categories_that_do_not_fit() -> None:
-    settings = ClickSettings("sim", search="hard")
+    settings = ClickSettings(model="sim", search="hard")
     with pytest.raises(IDModelError, match="needs item_categories"):
         SIM(5, settings)
     with pytest.raises(IDModelError, match=r"item_categories has shape \[3\], but there are 5 items"):

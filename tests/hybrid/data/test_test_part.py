@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 DOOR = "hybrid.evaluation.test_part"
-TRAINING_SIDE = ("hybrid.training", "hybrid.llm", "hybrid.data", "hybrid.config", "bridges", "idmodels")
+TRAINING_SIDE = ("hybrid.training", "hybrid.llm", "hybrid.data", "hybrid.ctr", "hybrid.config", "bridges", "idmodels")
 
 
 def modules(root):
