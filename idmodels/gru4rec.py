@@ -4,11 +4,13 @@ Every parameter has RecBole's name, so state dicts interchange. ``settings.inner
 state, ``settings.layers`` the number of recurrent layers.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idmodels.contract import IDModel
 from idmodels.dropout import dropout
+from idmodels.recurrent import gru
 from idmodels.settings import IDSettings
 
 
@@ -30,5 +32,10 @@ class GRU4Rec(IDModel):
         self.check_length(items)
         table = self.item_table() if table is None else table
         embedded = F.embedding(items, table, padding_idx=0)  # [B, L, D]
-        hidden, _ = self.gru_layers(dropout(embedded, self.settings.dropout, self.training))
-        return self.tempered(self.dense(hidden))
+        return self.tempered(self.dense(self._read(dropout(embedded, self.settings.dropout, self.training))))
+
+    def _read(self, embedded: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and embedded.device.type == "cpu":
+            return gru(self.gru_layers, embedded)
+        hidden: Tensor = self.gru_layers(embedded)[0]
+        return hidden

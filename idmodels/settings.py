@@ -2,6 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""In which number format products are made, see `idmodels.precision`."""
 
 
 @dataclass(frozen=True)

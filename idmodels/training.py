@@ -15,6 +15,7 @@ from idmodels.contract import IDModel, Scored
 from idmodels.errors import IDModelError
 from idmodels.loss_settings import LossSettings
 from idmodels.losses import Loss, create_loss, full_softmax
+from idmodels.precision import multiplies_in
 
 
 def sequence_loss(
@@ -41,16 +42,19 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     clip_norm: float = 0.0,
     loss: Loss = full_softmax,
+    dtype: torch.dtype = torch.float32,
 ) -> float:
     """One step per batch; mean loss over the targets. ``clip_norm`` bounds the gradient's norm, 0: unbounded.
 
+    Products are made in ``dtype``, float32 or bfloat16 (`idmodels.precision`).
     Raises IDModelError for a batch whose loss is not finite, before the weights follow it.
     """
     model.train()
     total, targets = 0.0, 0
     for number, batch in enumerate(batches):
         optimizer.zero_grad(set_to_none=True)
-        value, scored = sequence_loss(model, batch, loss=loss)
+        with multiplies_in(dtype, model.item_embedding.weight.device):
+            value, scored = sequence_loss(model, batch, loss=loss)
         if not torch.isfinite(value):
             raise IDModelError(f"the loss of batch {number} is {value.item()}; the weights are those before it")
         value.backward()

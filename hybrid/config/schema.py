@@ -11,7 +11,7 @@ from pydantic import Field
 
 from idmodels.click_settings import ClickShape
 from idmodels.loss_settings import LossSettings
-from idmodels.settings import IDSettings
+from idmodels.settings import IDSettings, Precision
 
 Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
@@ -285,6 +285,8 @@ class IDTrainConfig(OptimizerConfig):
 
     batch_targets: Positive = 2048
     """Targets (next items) in a batch, not rows."""
+    precision: Precision = "auto"
+    """Of the ID model's products while it trains; auto: bfloat16 where the device has it, else float32."""
     loss: LossSettings = field(default_factory=LossSettings)
 
 

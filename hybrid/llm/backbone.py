@@ -14,13 +14,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from hybrid.config.schema import LLMConfig
 from hybrid.errors import UserError
 from hybrid.llm.bundled import BUNDLED, bundled_directory
-from hybrid.llm.dtype import choose_dtype
 from hybrid.llm.fingerprint import directory_hash, file_sha256, short_hash, weights_hash
 from hybrid.llm.gguf import convert_gguf
 from hybrid.llm.hub import hub_directory
 from hybrid.llm.own_code import refuse_code
 from hybrid.llm.quiet import quiet_transformers
 from hybrid.llm.tiny import LAYERS, TINY, tiny_model, tiny_tokenizer
+from idmodels.precision import choose_dtype
 
 
 @dataclass

@@ -16,6 +16,7 @@ from hybrid.training.learner import Learner
 from idmodels.batches import IDBatch, IDBatches, padded_histories
 from idmodels.contract import IDModel
 from idmodels.losses import create_loss
+from idmodels.precision import choose_dtype, multiplies_in
 
 
 class IDLearner(Learner[IDBatch]):
@@ -33,6 +34,7 @@ class IDLearner(Learner[IDBatch]):
         self.data = IDBatches(
             train.items, train.starts, train.ends, model.settings.max_length, config.train.id.batch_targets, config.seed
         )
+        self.dtype = choose_dtype(config.train.id.precision, device)
         self.loss_name = config.train.id.loss.kind
         self.loss = create_loss(config.train.id.loss, torch.from_numpy(data.popularity()).to(device))
         self.ranker = IDRanker(model, config.evaluation.batch_users, device)
@@ -55,10 +57,12 @@ class IDLearner(Learner[IDBatch]):
     def losses(self, batch: IDBatch) -> dict[str, Tensor]:
         """The loss by its own name, and one entry for each bridge with a say."""
         batch = batch.to(self.device)
-        table = self.model.item_table()
-        scored = self.model.training_states(batch, table)
-        losses = {self.loss_name: self.loss(scored.states, table, scored.targets)}
-        return losses | self.exchange.losses("id", ScoredBatch(scored.states, table, scored.targets, scored.rows))
+        with multiplies_in(self.dtype, self.device):
+            table = self.model.item_table()
+            scored = self.model.training_states(batch, table)
+            losses = {self.loss_name: self.loss(scored.states, table, scored.targets)}
+        states = scored.states.float()
+        return losses | self.exchange.losses("id", ScoredBatch(states, table.float(), scored.targets, scored.rows))
 
     def write_store(self, step: int) -> None:
         """Write the item table, and the state after every train interaction, where a bridge reads them.

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_CHUNK_LOGITS = {"cpu": 1 << 18}  # logits alive at once; on a CPU they should stay in the cache
+_CHUNK_LOGITS = {
+    torch.float32: 1 << 18,
+    torch.bfloat16: 1 << 20,
+}  # at once; they should stay in the cache
 _CHUNK_LOGITS_ELSEWHERE = 1 << 26
 _MIN_ROWS = 16
+_TINY = 1e-38
 
 
 def full_softmax(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
@@ -20,9 +24,12 @@ def full_softmax(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     states [M, D], table [N, D], targets [M]; 0 where M is 0. Row 0 (padding) is among the N, as in RecBole. The
     logits [M, N] are never there at once: chunk by chunk they become the loss and its gradient in one pass, which is
     faster on a CPU than ``torch.nn.functional.linear_cross_entropy`` and needs as little memory. No second derivative.
+    Under autocast the products are made in its dtype, and the sums over chunks in float32.
     """
-    with torch.autocast(states.device.type, enabled=False):
-        loss: Tensor = _FullSoftmax.apply(states.float(), table.float(), targets)
+    kind = states.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    with torch.autocast(kind, enabled=False):
+        loss: Tensor = _FullSoftmax.apply(states.to(dtype), table.to(dtype), targets)
     return loss
 
 
@@ -31,14 +38,15 @@ class _FullSoftmax(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         if not any(ctx.needs_input_grad):
             return _sum_cross_entropy(states, table, targets) / max(len(targets), 1)
-        grad_states, grad_table = torch.empty_like(states), torch.zeros_like(table)
-        total = states.new_zeros(())
+        grad_states = torch.empty_like(states)
+        grad_table = torch.zeros_like(table, dtype=torch.float32)
+        total = grad_table.new_zeros(())
         for rows in _chunks(states, table):
-            chunk, picked = states[rows], targets[rows].unsqueeze(1)
-            losses, grad = _losses_and_gradient(chunk @ table.T, picked)
+            chunk = states[rows]
+            losses, grad = _losses_and_gradient(chunk @ table.T, targets[rows])
             total += losses.sum()
             torch.mm(grad, table, out=grad_states[rows])
-            grad_table.addmm_(grad.T, chunk)
+            _add_product(grad_table, grad.T, chunk)
         ctx.save_for_backward(grad_states, grad_table)
         return total / max(len(targets), 1)
 
@@ -50,26 +58,40 @@ class _FullSoftmax(torch.autograd.Function):
         return grad_states * scale, grad_table * scale, None
 
 
-def _losses_and_gradient(logits: Tensor, picked: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each row, [m], and its gradient softmax - one-hot in the place of the logits [m, N].
+def _losses_and_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each row, [m] float32, and its gradient softmax - one-hot in the place of the logits [m, N]."""
+    picked = (torch.arange(len(targets), device=targets.device), targets)
+    if logits.dtype == torch.float32:
+        # One exponential per logit: the normaliser is read off the likeliest item, whose probability is at least 1 / N.
+        top, wanted = logits.amax(dim=1), logits[picked]
+        grad = torch.softmax(logits, dim=1, out=logits)
+        losses = top - grad.amax(dim=1).log() - wanted
+    else:
+        # The loss is read off the probability itself: its rounding is that of the logits, and two passes are saved.
+        grad = torch.softmax(logits, dim=1, out=logits)
+        losses = -grad[picked].float().clamp(min=_TINY).log()
+    # Not scatter_, which copies the whole of it.
+    return losses, grad.index_put_(picked, grad[picked] - 1)
 
-    One exponential per logit: its normaliser is read off the most likely item, whose probability is at least 1 / N.
-    """
-    top, wanted = logits.amax(dim=1), logits.gather(1, picked).squeeze(1)
-    grad = torch.softmax(logits, dim=1, out=logits)
-    normaliser = top - grad.amax(dim=1).log()
-    return normaliser - wanted, grad.scatter_add_(1, picked, grad.new_full(picked.shape, -1.0))
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """``total += left @ right``, where ``total`` is float32."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 def _sum_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     """Sum over the M positions of the cross-entropy among all N rows, without gradient; memory is bounded."""
-    total = states.new_zeros(())
+    total = torch.zeros((), device=states.device)
     for rows in _chunks(states, table):
-        total += torch.nn.functional.cross_entropy(states[rows] @ table.T, targets[rows], reduction="sum")
+        total += torch.nn.functional.cross_entropy((states[rows] @ table.T).float(), targets[rows], reduction="sum")
     return total
 
 
 def _chunks(states: Tensor, table: Tensor) -> list[slice]:
-    budget = _CHUNK_LOGITS.get(states.device.type, _CHUNK_LOGITS_ELSEWHERE)
+    on_cpu = states.device.type == "cpu"
+    budget = _CHUNK_LOGITS.get(states.dtype, 1 << 18) if on_cpu else _CHUNK_LOGITS_ELSEWHERE
     size = max(_MIN_ROWS, budget // len(table))
     return [slice(first, first + size) for first in range(0, len(states), size)]

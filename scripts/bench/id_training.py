@@ -6,7 +6,7 @@ prefix with its own dataset, data loader and Trainer; ours one row per user. A t
 
 import argparse
 import itertools
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from side_by_side import (
@@ -23,8 +23,9 @@ from side_by_side import (
 )
 
 from idmodels.batches import IDBatches
+from idmodels.precision import choose_dtype
 from idmodels.registry import create_id_model
-from idmodels.settings import IDSettings
+from idmodels.settings import IDSettings, Precision
 from idmodels.training import create_optimizer, train_epoch
 
 WARM_UP_BATCHES = 2
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     add_model(made)
     made.add_argument("--batch-targets", type=int, default=2048, help="targets per step, on both sides")
     made.add_argument("--epochs", type=int, default=6, help="our whole epochs; the median counts")
+    made.add_argument("--precision", choices=get_args(Precision), default="auto", help="of our products")
     made.add_argument(
         "--recbole-batches", type=int, default=12, help="RecBole's batches, spread between our epochs; 0: a whole epoch"
     )
@@ -76,12 +78,13 @@ class _Ours:
         torch.manual_seed(args.seed)
         self.model = create_id_model(data.n_items, settings)
         self.optimizer = create_optimizer(self.model, LEARNING_RATE)
+        self.dtype = choose_dtype(args.precision, torch.device("cpu"))
         self.clock = Clock()
 
     def measure(self) -> None:
         """One whole epoch."""
         batches = self.batches.epoch(len(self.clock.wall))
-        self.clock.run(lambda: train_epoch(self.model, batches, self.optimizer))
+        self.clock.run(lambda: train_epoch(self.model, batches, self.optimizer, dtype=self.dtype))
 
     def rates(self) -> tuple[float, float]:
         return self.clock.rates(self.targets)

@@ -13,8 +13,8 @@ from hybrid.config.schema import DataConfig, LLMConfig
 from hybrid.errors import UserError
 from hybrid.llm import bundled
 from hybrid.llm.backbone import load_backbone
-from hybrid.llm.dtype import choose_dtype, computes_bfloat16
 from hybrid.llm.tiny import tiny_config, tiny_tokenizer
+from idmodels.precision import choose_dtype, computes_bfloat16
 
 CPU = torch.device("cpu")
 TOKENS = torch.arange(1, 9)[None]

@@ -62,7 +62,7 @@ def test_a_constant_table_gets_no_gradient() -> None:
 
 
 def test_logits_never_stand_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(softmax, "_CHUNK_LOGITS", {"cpu": 1 << 14})
+    monkeypatch.setattr(softmax, "_CHUNK_LOGITS", {torch.float32: 1 << 14})
     seen = []
     real = torch.softmax
     monkeypatch.setattr(torch, "softmax", lambda x, **rest: (seen.append(x.numel()), real(x, **rest))[1])
@@ -72,11 +72,35 @@ def test_logits_never_stand_there_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert max(seen) <= 1 << 14
 
 
-def test_bfloat16_states_are_scored_in_float32() -> None:
+def test_bfloat16_states_alone_are_scored_in_float32() -> None:
     states, table, targets = _random(8, torch.bfloat16)
     expected = F.cross_entropy(states.float() @ table.float().T, targets)
+    assert full_softmax(states, table, targets).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_autocast_multiplies_in_bfloat16_and_stays_near() -> None:
+    states, table, targets = _random(300)
+    exact = full_softmax(states, table, targets)
+    wanted = torch.autograd.grad(exact, (states, table))
     with torch.autocast("cpu", torch.bfloat16):
-        assert full_softmax(states, table, targets).item() == pytest.approx(expected.item(), abs=1e-6)
+        loss = full_softmax(states, table, targets)
+    found = torch.autograd.grad(loss, (states, table))
+    assert loss.dtype == torch.float32
+    assert loss.item() != exact.item()
+    assert loss.item() == pytest.approx(exact.item(), rel=2e-3)
+    for near, value in zip(found, wanted, strict=True):
+        assert near.dtype == torch.float32
+        assert (near - value).norm() < 0.02 * value.norm()
+
+
+def test_an_impossible_target_has_a_finite_loss_in_bfloat16() -> None:
+    table = torch.tensor([[0.0], [200.0], [-200.0]], requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = full_softmax(torch.ones(1, 1), table, torch.tensor([2]))
+    loss.backward()
+    assert loss.item() > 80
+    assert table.grad is not None
+    assert table.grad.flatten().tolist() == [0.0, 1.0, -1.0]
 
 
 def test_no_positions_cost_nothing() -> None:
