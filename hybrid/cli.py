@@ -86,14 +86,20 @@ def _prepare_command(commands: "argparse._SubParsersAction[argparse.ArgumentPars
 def _train_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = _add(commands, "train", "train the sides of one arm in turns", _run_help())
     _config_arguments(command)
-    command.add_argument("--resume", action="store_true", help="go on from the run's newest checkpoint")
+    command.add_argument(
+        "--resume", action="store_true", help="go on from the run's newest checkpoint; without one, begin"
+    )
     command.set_defaults(run=_train)
 
 
 def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = _add(commands, "compare", "train several arms and print what each side gained", _run_help())
     _config_arguments(command)
-    command.add_argument("--arms", default="id_only,llm_only,both", help=f"comma-separated: {', '.join(get_args(Arm))}")
+    command.add_argument(
+        "--arms",
+        default="id_only,llm_only,both",
+        help=f"comma-separated, of {', '.join(get_args(Arm))} (default: %(default)s)",
+    )
     command.set_defaults(run=_compare)
 
 

@@ -154,7 +154,10 @@ def choose_device(name: str) -> torch.device:
 
 def _recommender(config: Config, data: TrainingData, device: torch.device, id_width: int) -> LLMRecommender:
     if not any(data.item_text):
-        raise UserError("no item has a text, so there is nothing for the LLM to read; see data.text_fields")
+        raise UserError(
+            "no item has a text, so there is nothing for the LLM to read; name the file with one row per item in "
+            "data.item_file (and its text columns in data.text_fields), or train the ID model alone: arm=id_only"
+        )
     backbone = load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
     return LLMRecommender(backbone, config.llm, data.n_items, id_width).to(device)
 

@@ -71,6 +71,8 @@ def _own_docs(cls: type) -> dict[str, str]:
 def _kind(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " | ".join(str(value) for value in get_args(kind))
+    if kind == tuple[str, ...]:
+        return "list of names"
     return getattr(kind, "__name__", str(kind)) if not get_args(kind) else str(kind).replace("typing.", "")
 
 

@@ -135,8 +135,8 @@ def _known_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> Tree:
 
 
 def _nearest_key(key: str, names: list[str]) -> str:
-    """The nearest full key; where none is near, the names accepted at this place."""
-    close = get_close_matches(key, [item.key for item in settings()], n=1, cutoff=0.7)
+    """The nearest full key, of ours or of RecBole's; where none is near, the names accepted at this place."""
+    close = get_close_matches(key, [*(item.key for item in settings()), *sorted(RECBOLE)], n=1, cutoff=0.7)
     return f"; did you mean '{close[0]}'?" if close else nearest(key.rpartition(".")[2], names)
 
 

@@ -1,5 +1,6 @@
 """Evaluation of a finished run: its best ID model and its best LLM recommender, once, on a part of the data."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from hybrid.training.run_directory import RunDirectory, read_json, write_json
 from idmodels.saved import load_id_model
 
 Part = Literal["valid", "test"]
+log = logging.getLogger(__name__)
 
 
 def evaluate_run(path: Path, part: Part) -> dict[str, Any]:
@@ -31,9 +33,9 @@ def evaluate_run(path: Path, part: Part) -> dict[str, Any]:
     run.recover()
     kept = path / f"{part}.json"
     if kept.exists():
+        log.info("%s: measured before, read from there", kept)
         return dict(read_json(kept))
-    if not run.config.exists():
-        raise UserError(f"{path}: not a run directory (no config.yaml)")
+    run.check()
     if not run.finished.exists():
         raise UserError(f"{path}: the run is not finished; go on with: hybridrec train {run.config} --resume")
     config = build_config(read_yaml(run.config))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from hybrid.config.load import read_yaml
 from hybrid.errors import UserError
 from hybrid.training.run_directory import RunDirectory, disk_errors
 
@@ -19,10 +20,16 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
 
     run = RunDirectory(path)
     run.recover()
-    if not run.config.exists():
-        raise UserError(f"{path}: not a run directory (no config.yaml)")
+    run.check()
+    if read_yaml(run.config).get("arm") == "llm_only":
+        from hybrid.system import LLM
+
+        raise UserError(
+            f"{path}: the arm llm_only trains no ID model, and {form} is a form of one; "
+            f"its adapter is a PEFT directory already: {run.best_llm / LLM}"
+        )
     if not run.best_id.exists():
-        raise UserError(f"{path}: no validated ID model is there; the arm llm_only has none, other runs after an epoch")
+        raise UserError(f"{path}: no ID model has been validated yet; there is one after the run's first ID epoch")
     target = out or path / "export" / form
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

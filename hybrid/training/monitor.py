@@ -6,6 +6,7 @@ over the steps of both together. TensorBoard keeps the wall time of every point 
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from hybrid.training.run_directory import disk_errors
 
 PROJECTOR_ITEMS = 5000
 """Items shown in the projector; more make the page slow."""
+PROJECTOR_STEP = 0
+"""The projector shows one state of a run, its last."""
 
 
 class Monitor:
@@ -54,14 +57,14 @@ class Monitor:
         with disk_errors(self.directory):
             self.writer.add_text(tag, text, step)
 
-    def projector(self, tag: str, vectors: Tensor, titles: list[str], step: int) -> None:
+    def projector(self, tag: str, vectors: Tensor, titles: list[str]) -> None:
         """Item vectors [N, D] with titles; the padding row is left out."""
         labels = [
             title.replace("\n", " ").replace("\t", " ") or "(no text)" for title in titles[1 : PROJECTOR_ITEMS + 1]
         ]
         shown = vectors[1 : PROJECTOR_ITEMS + 1].float().cpu()
         with disk_errors(self.directory):
-            self.writer.add_embedding(shown, labels, tag=tag, global_step=step)
+            self.writer.add_embedding(shown, labels, tag=tag, global_step=PROJECTOR_STEP)
 
     def hyperparameters(self, settings: Mapping[str, Any], results: Mapping[str, float]) -> None:
         """Settings and final metrics for the HPARAMS tab; `add_hparams` would open another run directory for them."""
@@ -91,12 +94,20 @@ def _thread_failed(failure: threading.ExceptHookArgs) -> None:
 
 
 def cut_back(directory: Path, sizes: Mapping[str, int]) -> None:
-    """Cut the logs in ``directory`` to the given sizes; logs that are not named go."""
+    """Cut the logs in ``directory`` to the given sizes; logs that are not named go, and so do item embeddings."""
     for path in _logs(directory):
         if path.name in sizes:
             os.truncate(path, min(sizes[path.name], path.stat().st_size))
         else:
             path.unlink()
+
+    _remove_projector(directory)
+
+
+def _remove_projector(directory: Path) -> None:
+    """Item embeddings are written by a run's last lines only; TensorBoard's writer would add to older ones."""
+    shutil.rmtree(directory / f"{PROJECTOR_STEP:05d}", ignore_errors=True)  # the name is the writer's
+    (directory / "projector_config.pbtxt").unlink(missing_ok=True)
 
 
 def _logs(directory: Path) -> list[Path]:

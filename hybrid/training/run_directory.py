@@ -43,6 +43,14 @@ class RunDirectory:
             write_json(self.environment, environment(dataset_fingerprint))
             write_text(self.config, dump_config(config))
 
+    def check(self) -> None:
+        """Raise UserError where no run is here; the runs in the folders below are named."""
+        if self.config.exists():
+            return
+        below = sorted(config.parent.name for config in self.path.glob("*/config.yaml"))
+        hint = f"; the runs in it: {', '.join(str(self.path / name) for name in below)}" if below else ""
+        raise UserError(f"{self.path}: not a run directory (no config.yaml){hint}")
+
     def recover(self) -> None:
         """Put back a best model whose replacement was interrupted between its two renames."""
         for target in (self.best_id, self.best_llm):

@@ -55,6 +55,8 @@ class Trainer:
         )
         if newest is not None:
             self._load(newest, state)
+        elif resume:
+            log.info("%s: no checkpoint to go on from, so this run begins at its first step", run.path)
 
     @property
     def step(self) -> int:
@@ -103,7 +105,7 @@ class Trainer:
         if turn.side == "llm":
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
-        self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
+        self._log_exchange()
         self.save()
 
     def _learn(self, learner: Learner[Any], turn: Turn) -> None:
@@ -117,9 +119,13 @@ class Trainer:
                 logs = learner.step(batch)
                 bar.update()
                 bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-                self._log_step(learner, logs)
+                due = learner.steps % self.config.train.log_steps == 0
+                if due:
+                    self.monitor.scalars(f"train/{learner.side}", logs, learner.steps)
                 if self._after_step(learner, turn, last):
-                    return
+                    return  # the exchange is logged once at a phase's last step, after the side has written
+                if due:
+                    self._log_exchange()
                 if self.config.train.checkpoint_steps and learner.steps % self.config.train.checkpoint_steps == 0:
                     self.save()
 
@@ -148,10 +154,8 @@ class Trainer:
             learner.wake()
         return stopping.exhausted
 
-    def _log_step(self, learner: Learner[Any], logs: Mapping[str, float]) -> None:
-        if learner.steps % self.config.train.log_steps == 0:
-            self.monitor.scalars(f"train/{learner.side}", logs, learner.steps)
-            self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
+    def _log_exchange(self) -> None:
+        self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
 
     def _keep_best(self, side: Side, metrics: Mapping[str, float]) -> None:
         """Keep the side at its best: the ID model alone and folded; the LLM with all that its prompts read."""

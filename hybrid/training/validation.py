@@ -57,7 +57,7 @@ class Validator:
         self.monitor.hyperparameters(flat, results)
         self.monitor.record("finished", dict(results))
         for side, ranker in self.rankers.items():
-            self.monitor.projector(f"items/{side}", ranker.item_matrix(), self.system.data.item_text, 0)
+            self.monitor.projector(f"items/{side}", ranker.item_matrix(), self.system.data.item_text)
 
     def _agreement(self, llm_states: Tensor, step: int) -> None:
         """Share of items that both sides' top lists have in common, on the LLM's validation users."""

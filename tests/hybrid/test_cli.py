@@ -106,8 +106,45 @@ def test_faiss_export_finds_what_the_model_ranks_first(finished):
     model, item_ids = load_id_model(finished / "best" / "id")
     state = torch.randn(1, 8)
     _, found = index.search(state.numpy(), 3)
+    assert "Place k in it is\nrow k + 1" in (target / "README.md").read_text()
     expected = (state @ model.item_table()[1:].T).topk(3).indices[0] + 1
     assert [ids[place] for place in found[0]] == [item_ids[item] for item in expected.tolist()]
+
+
+def test_a_comparisons_folder_lists_its_runs(arguments, tmp_path, capsys):
+    assert main(["compare", *arguments, "--arms", "id_only", "name=all"]) == 0
+    for command in ("evaluate", "export"):
+        assert main([command, str(tmp_path / "runs" / "all")]) == 2
+        assert f"the runs in it: {tmp_path / 'runs' / 'all' / 'id_only'}" in capsys.readouterr().err
+
+
+def test_a_run_without_an_id_model_exports_none_and_names_its_adapter(arguments, tmp_path, capsys):
+    assert main(["train", *arguments, "arm=llm_only"]) == 0
+    run = tmp_path / "runs" / "run"
+    assert main(["export", str(run), "--format", "faiss"]) == 2
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert "llm_only trains no ID model" in printed
+    assert (run / "best" / "llm" / "llm" / "adapter_config.json").is_file()
+    assert printed.endswith(str(run / "best" / "llm" / "llm"))
+
+
+def test_resuming_nothing_says_so_and_begins(arguments, tmp_path):
+    assert main(["train", *arguments, "arm=id_only", "--resume"]) == 0
+    assert "no checkpoint to go on from" in (tmp_path / "runs" / "run" / "log.txt").read_text()
+
+
+def test_a_finished_run_resumed_writes_its_item_embeddings_once(arguments, tmp_path, capsys):
+    for _ in range(2):
+        assert main(["train", *arguments, "arm=id_only", "--resume"]) == 0
+    assert "Embedding dir exists" not in capsys.readouterr().out
+    config = (tmp_path / "runs" / "run" / "projector_config.pbtxt").read_text()
+    assert config.count("tensor_path") == 1
+
+
+def test_the_help_of_compare_names_its_default_arms(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    assert "default: id_only,llm_only,both" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("form", ["safetensors", "recbole"])

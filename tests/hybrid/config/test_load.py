@@ -74,6 +74,7 @@ def test_every_preset_builds(preset):
         ("arm=bth", "arm: input should be 'id_only'"),
         ("evaluation.metric=auc", "evaluation.metric: string should match pattern"),
         ("train.id.learning_rate=nan", "train.id.learning_rate: input should be"),
+        ("train_batch_sise=3", "unknown key 'train_batch_sise'; did you mean 'train_batch_size'?"),
         ("preset=jont", "unknown preset 'jont'; did you mean 'joint'?"),
         ("rounds", "override 'rounds' is not of the form key=value"),
         ("seed=[1", "override 'seed=[1': the value is not valid yaml"),

@@ -217,6 +217,22 @@ def test_a_diverged_loss_stops_and_keeps_the_last_checkpoint(tiny, tmp_path):
     assert trainer.checkpoints.latest().name == "step_00000002"
 
 
+def test_the_exchange_is_logged_once_a_step(tiny, tmp_path):
+    trainer = make_trainer(tiny("train.log_steps=1"), tmp_path / "run")
+    points = []
+    scalars = trainer.monitor.scalars
+
+    def record(prefix, values, step):
+        points.extend((f"{prefix}/{name}", step) for name in values)
+        scalars(prefix, values, step)
+
+    trainer.monitor.scalars = record
+    trainer.train()
+    steps = [step for tag, step in points if tag == "exchange/staleness/llm_text"]
+    assert steps == list(range(1, trainer.step + 1))
+    assert len(points) == len(set(points))
+
+
 def test_only_the_newest_two_checkpoints_stay(tiny, tmp_path):
     trainer = make_trainer(tiny("train.checkpoint_steps=1", "arm=id_only"), tmp_path / "run")
     trainer.train()
