@@ -47,7 +47,7 @@ class Whitening:
         count = component_count(len(vectors), vectors.shape[1], components)
         items = vectors[1:]
         mean = sum(chunk.double().sum(dim=0) for chunk in items.split(CHUNK_ROWS)) / len(items)
-        axes, variances = _principal_axes(items, mean, count)
+        axes, variances = principal_axes(items, mean, count)
         kept = variances > _noise(variances[0], mean)
         scale = torch.where(kept, variances, torch.inf).rsqrt()  # [C]
         return cls(mean.float(), (axes * scale).float())
@@ -66,7 +66,11 @@ def _noise(largest: Tensor, mean: Tensor) -> Tensor:
     return torch.maximum(SMALLEST_VARIANCE * largest, rounding.square())
 
 
-def _principal_axes(items: Tensor, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def principal_axes(items: Tensor, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The first C principal axes [H, C] of ``items`` [N, H] in float64 and the variances along them [C].
+
+    Deterministic: the largest entry of each axis is positive.
+    """
     covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=items.device)
     for chunk in items.split(CHUNK_ROWS):
         centred = chunk.double() - mean
