@@ -17,7 +17,7 @@ length, T targets at once.
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ class _Pairs:
         import faiss
 
         self.vectors, self.targets = vectors, targets
-        self.index = faiss.IndexFlatIP(vectors.shape[1])
+        self.index: Any = faiss.IndexFlatIP(vectors.shape[1])
         self.index.add(vectors)
         self.pointer = faiss.swig_ptr
         # A float32 sum of P products of vectors of length one is off by no more than P * 2^-24, here doubled.

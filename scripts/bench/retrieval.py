@@ -1,9 +1,9 @@
 """Retrieval of the K most similar earlier behaviours for every sample: ours against loops over users and samples.
 
-Every interaction with at least five before it is a sample, as in click prediction. Two loops, both numpy: `plain` takes
-each sample by itself (gather the history's vectors, one product of a matrix and a vector, `argpartition`); `lean` gathers
-a user's vectors once for all its samples. They run on a random share of the users. Vectors are random: their values
-hardly matter to the time. Results are compared on the loops' samples.
+Every interaction with at least five before it is a sample, as in click prediction. Two loops, both numpy: `plain`
+takes each sample by itself (gather the history's vectors, one product of a matrix and a vector, `argpartition`); `lean`
+gathers a user's vectors once for all its samples. They run on a random share of the users. Vectors are random: their
+values hardly matter to the time. Results are compared on the loops' samples.
 """
 
 import argparse
