@@ -47,6 +47,11 @@ def enabled_settings(config: BridgesConfig, arm: Arm) -> dict[str, dict[str, obj
     return settings
 
 
+def prefix_width(config: BridgesConfig, arm: Arm) -> int:
+    """Prefix tokens that a bridge of this arm fills; 0: none does."""
+    return config.mformer.queries if config.mformer.enabled and "id2llm" in DIRECTIONS[arm] else 0
+
+
 @dataclass
 class Exchange:
     """Store, active bridges, and the frozen ID model whose states the prompts are filled from."""
@@ -122,12 +127,14 @@ class Exchange:
         states = {name: bridge.state_dict() for name, bridge in self.bridges.items()}
         return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
-    def load_bridge_state(self, state: dict[str, Tensor]) -> None:
-        """Load `bridge_state`; UserError where it is of other bridges."""
+    def load_bridge_state(self, state: dict[str, Tensor], side: Side | None = None) -> None:
+        """Load `bridge_state`, of all bridges or of those that ``side`` trains; UserError where it is of others."""
         saved, own = state.keys(), self.bridge_state().keys()
         if different := sorted(saved ^ own):
             raise UserError(f"saved bridges differ from this run's: {different[0]} is on one side only")
         for name, bridge in self.bridges.items():
+            if side is not None and bridge not in self.modules(side):
+                continue
             mine = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
             bridge.load_state_dict(mine)
 

@@ -1,7 +1,7 @@
 """Everything a run is made of: data, both sides, and the exchange between them."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,8 @@ from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.config.schema import Config
 from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
-from hybrid.exchange import SIDES, Exchange, create_exchange
+from hybrid.exchange import SIDES, Exchange, create_exchange, prefix_width
+from hybrid.item_histories import encode_histories
 from hybrid.llm.backbone import load_backbone
 from hybrid.llm.item_vectors import Encoding, encode_items
 from hybrid.llm.prompt_batches import PromptBatches
@@ -53,14 +54,18 @@ class System:
     def encode_items(self, step: int) -> None:
         """Encode the item texts with the LLM as it is now; for its scorer, and for the store where a bridge reads it.
 
-        The untuned LLM encodes the same texts once; later runs read its vectors from the cache.
+        The untuned LLM encodes the same texts once; later runs read its vectors from the cache. Items as histories have
+        no cache: their prompts hold what the bridges make of them.
         """
         recommender, llm = self.need_llm(), self.config.llm
         uses_vectors = isinstance(recommender.scorer, SuffixCosine)
         if not uses_vectors and not self.exchange.reads("llm", "text"):
             return
-        encoding = Encoding(llm.item_pooling, llm.encode_tokens)
-        vectors = encode_items(recommender, self.data.item_text, encoding, Path(self.config.data.cache_dir))
+        if llm.item_pooling == "history":
+            vectors = encode_histories(recommender, self.exchange, self.need_prompts(), self.data.n_items)
+        else:
+            encoding = Encoding(llm.item_pooling, llm.encode_tokens)
+            vectors = encode_items(recommender, self.data.item_text, encoding, Path(self.config.data.cache_dir))
         if isinstance(recommender.scorer, SuffixCosine):
             recommender.scorer.set_item_vectors(vectors.to(self.device))
         if self.exchange.reads("llm", "text"):
@@ -159,15 +164,21 @@ def _recommender(config: Config, data: TrainingData, device: torch.device, id_wi
             "data.item_file (and its text columns in data.text_fields), or train the ID model alone: arm=id_only"
         )
     backbone = load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
-    return LLMRecommender(backbone, config.llm, data.n_items, id_width).to(device)
+    llm = config.llm
+    if prefix_width(config.bridges, config.arm):  # a bridge fills the prefix
+        llm = replace(llm, prompt=replace(llm.prompt, prefix_tokens=0))
+    return LLMRecommender(backbone, llm, data.n_items, id_width).to(device)
 
 
 def _prompts(config: Config, data: TrainingData, recommender: LLMRecommender, exchange: Exchange) -> PromptBatches:
+    layout = exchange.layout()
+    if recommender.prefix is not None:
+        layout = replace(layout, prefix=len(recommender.prefix))
     return PromptBatches(
         data.train,
         PromptBuilder(recommender.backbone.tokenizer, data.item_text, config.llm.prompt),
         config.llm.prompt,
-        exchange.layout(),
+        layout,
         config.train.llm.batch_prompts,
         config.id.max_length,
         config.seed,

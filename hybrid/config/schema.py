@@ -98,6 +98,8 @@ class PromptConfig:
     """Last history positions of a training prompt that each predict the next item (evaluation uses the last one)."""
     windows_per_user: Positive = 1
     """Training prompts cut from each user's history in one epoch."""
+    prefix_tokens: NotNegative = 0
+    """Learned tokens at the head of every prompt, the same for all users; only where no bridge fills a prefix."""
 
     def __post_init__(self) -> None:
         if self.history_items < self.targets_per_prompt:
@@ -159,12 +161,15 @@ class LLMConfig:
     """Keep only this many of the lowest layers; 0: all."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the device computes in it, else float32."""
-    item_pooling: Literal["mean", "suffix"] = "mean"
-    """How an item's text becomes one vector: mean of its token states, or the state of the suffix token."""
+    tune: Literal["lora", "none"] = "lora"
+    """none: the model is frozen and has no adapter; only soft tokens, scorer and bridges learn (Bi-Tuning)."""
+    item_pooling: Literal["mean", "suffix", "history"] = "mean"
+    """An item's vector: mean of its text's token states, the suffix token's state after the text, or that state after
+    the whole prompt of a history of this one item, soft tokens of the bridges included."""
     whiten_width: NotNegative = 256
     """Item vectors are reduced to this many whitened principal components; 0: left as they are."""
     encode_tokens: Positive = 32
-    """Tokens kept of an item's text when its vector is computed."""
+    """Tokens kept of an item's text when its vector is computed; `history` keeps llm.prompt.item_tokens."""
     lora: LoRAConfig = field(default_factory=LoRAConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     click_prompt: ClickPromptConfig = field(default_factory=ClickPromptConfig)
@@ -277,6 +282,8 @@ class OptimizerConfig:
     """Validations without improvement after which the side stops; 0: never."""
     samples: NotNegative = 0
     """Task ctr: train on so many samples, drawn by the seed, more of them include fewer; 0: all."""
+    phase_end: Literal["last", "best"] = "last"
+    """Weights that the side ends a phase with: those of its last step, or its best so far by validation."""
 
 
 @dataclass(frozen=True)
@@ -298,6 +305,11 @@ class LLMTrainConfig(OptimizerConfig):
     """Peak learning rate."""
     batch_prompts: Positive = 16
     """Prompts in a batch."""
+    encode_items: Literal["phase", "epoch"] = "phase"
+    """Items are encoded again with the weights of the moment: after each LLM phase, or before each LLM epoch too."""
+    fixed_epochs: NotNegative = 0
+    """The run's last LLM epochs that start from the best weights before them, and whose item vectors stay as they were
+    with those (Laser's second stage); stopping early leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -311,6 +323,14 @@ class TrainConfig:
     """Steps between checkpoints inside a phase; phases end with one anyway. 0: only there."""
     log_steps: Positive = 10
     """Steps between training scalars in TensorBoard."""
+
+    def __post_init__(self) -> None:
+        epochs = self.schedule.rounds * self.schedule.llm_length
+        if self.llm.fixed_epochs and (self.schedule.unit != "epochs" or self.llm.fixed_epochs >= epochs):
+            raise ValueError(
+                f"llm.fixed_epochs {self.llm.fixed_epochs} must be fewer than the LLM side's {epochs} epochs "
+                f"(rounds * llm_length, in a schedule whose unit is epochs): they go on from the best of those before"
+            )
 
 
 @dataclass(frozen=True)

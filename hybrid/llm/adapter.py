@@ -80,13 +80,13 @@ def check_shapes(path: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tens
             raise UserError(f"{path}: {name} is {theirs}, but this run's is {ours}")
 
 
-def adapter_weights(model: "PeftModel") -> dict[str, nn.Parameter]:
-    """The LoRA weights by name, whether or not they learn at the moment."""
+def adapter_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The LoRA weights by name, whether or not they learn at the moment; none in a model without adapter."""
     return {name: parameter for name, parameter in model.named_parameters() if "lora_" in name}
 
 
-def is_untuned(model: "PeftModel") -> bool:
-    """Whether the adapter changes nothing yet: B is zero."""
+def is_untuned(model: nn.Module) -> bool:
+    """Whether no adapter changes anything yet: B is zero."""
     return not any(parameter.any() for name, parameter in adapter_weights(model).items() if "lora_B" in name)
 
 

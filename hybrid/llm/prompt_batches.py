@@ -12,7 +12,7 @@ from hybrid.config.schema import PromptConfig
 from hybrid.data.split import Histories, Targets
 from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
-from hybrid.llm.windows import Windows, last_windows, target_windows, training_windows
+from hybrid.llm.windows import Windows, item_windows, last_windows, target_windows, training_windows
 
 SHUFFLED_BATCHES = 32
 """Prompts are sorted by length among this many batches at a time; more: less padding, less random batches."""
@@ -69,6 +69,10 @@ class PromptBatches:
     def target_batches(self, targets: Targets) -> Iterator[PromptBatch]:
         """One prompt per target: its whole history, one suffix slot at the end. ``numbers`` says which target."""
         return self._in_order_of_length(target_windows(self.train, targets))
+
+    def item_batches(self, items: np.ndarray) -> Iterator[PromptBatch]:
+        """Each of ``items`` as a history of its own, one suffix slot at the end. ``numbers`` says which of them."""
+        return self._in_order_of_length(item_windows(items))
 
     def _windows(self, epoch: int) -> Windows:
         return training_windows(self.train, self.config.windows_per_user, self.config.targets_per_prompt, epoch)

@@ -1,4 +1,4 @@
-"""The LLM recommender: frozen backbone, LoRA adapter, suffix token and scorer.
+"""The LLM recommender: frozen backbone, LoRA adapter where it is tuned, soft prefix, suffix token and scorer.
 
 Letters: B prompts, T tokens, H width, Q prefix tokens, M suffix slots, S item slots, N items, P score width.
 """
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bridges.protocols import SlotKind
+from bridges.soft_tokens import learned_tokens
 from hybrid.config.schema import LLMConfig
 from hybrid.errors import UserError
 from hybrid.llm.adapter import adapter_weights, attach_adapter
@@ -29,8 +30,10 @@ class LLMRecommender(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.lm = attach_adapter(backbone, config.lora)
+        self.lm: nn.Module = attach_adapter(backbone, config.lora) if config.tune == "lora" else backbone.model
         self.suffix = nn.Parameter(_ordinary_embedding(backbone))
+        n_prefix = config.prompt.prefix_tokens
+        self.prefix = learned_tokens(n_prefix, backbone.width, backbone.embedding_norm) if n_prefix else None
         self.scorer = create_scorer(config, n_items, backbone.width, id_width).to(self.suffix.device)
 
     @property
@@ -41,8 +44,9 @@ class LLMRecommender(nn.Module):
     def states(self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor] = NO_SLOTS) -> Tensor:
         """States at the suffix slots, [M, H] float32.
 
-        ``slots`` holds the soft tokens: prefix [B, Q, H], user [B, H], item [S, H]; gradients flow into them. Raises
-        UserError where a slot of the prompts gets no token, or tokens do not fit.
+        ``slots`` holds the soft tokens: prefix [B, Q, H], user [B, H], item [S, H]; gradients flow into them. Without
+        a prefix there the model's own learned one is taken. Raises UserError where a slot of the prompts gets no token,
+        or tokens do not fit.
         """
         hidden = self.hidden(self._embed(batch, slots))  # [B, T, H]
         return hidden[batch.suffix_index].float()
@@ -69,8 +73,9 @@ class LLMRecommender(nn.Module):
         return self.scorer.items()
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """Adapter, suffix and scorer."""
-        return [*adapter_weights(self.lm).values(), self.suffix, *self.scorer.parameters()]
+        """Adapter, soft prefix, suffix and scorer."""
+        soft = [self.suffix] if self.prefix is None else [self.prefix, self.suffix]
+        return [*adapter_weights(self.lm).values(), *soft, *self.scorer.parameters()]
 
     def save(self, directory: Path) -> None:
         """Write a PEFT directory with ``scorer.safetensors`` beside the adapter."""
@@ -99,6 +104,8 @@ class LLMRecommender(nn.Module):
         return embeddings.index_put((prompt, time), values)
 
     def _soft_tokens(self, kind: SlotKind, count: int, slots: Mapping[SlotKind, Tensor]) -> Tensor:
+        if kind == "prefix" and kind not in slots and self.prefix is not None:
+            return self.prefix.repeat(count // len(self.prefix), 1)
         if kind not in slots:
             raise UserError(f"the prompts have {count} {kind} slots, but no bridge fills them")
         tokens, width = slots[kind], self.backbone.width

@@ -1,7 +1,10 @@
-"""A trained LLM recommender on disk: a PEFT directory with `scorer.safetensors` beside the adapter."""
+"""A trained LLM recommender on disk: a PEFT directory with `scorer.safetensors` beside the adapter.
+
+Of a frozen model there is `scorer.safetensors` alone.
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -12,18 +15,21 @@ from hybrid.llm.adapter import check_shapes, load_adapter, save_adapter
 from idmodels.disk import os_errors
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from hybrid.llm.recommender import LLMRecommender
 
 SCORER_FILE = "scorer.safetensors"
 
 
 def save_recommender(recommender: "LLMRecommender", directory: Path) -> None:
-    """Write adapter, suffix and scorer, its item vectors included. Raises UserError where the disk is full."""
+    """Write adapter, soft tokens and scorer, its item vectors included. Raises UserError where the disk is full."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(recommender).items()}
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with os_errors(directory):
-            save_adapter(recommender.lm, directory)
+            if recommender.config.tune == "lora":
+                save_adapter(cast("PeftModel", recommender.lm), directory)
             save_file(tensors, directory / SCORER_FILE, metadata=_identity(recommender))
     except OSError as error:
         raise UserError(f"cannot write the LLM recommender to {directory}: {error.strerror or error}") from None
@@ -37,14 +43,16 @@ def load_recommender(recommender: "LLMRecommender", directory: Path) -> None:
     saved = _read(directory / SCORER_FILE, _identity(recommender))
     own = _tensors(recommender)
     check_shapes(directory / SCORER_FILE, saved, own)
-    load_adapter(recommender.lm, directory)
+    if recommender.config.tune == "lora":
+        load_adapter(cast("PeftModel", recommender.lm), directory)
     for name, tensor in own.items():
         tensor.data.copy_(saved[name])
 
 
 def _tensors(recommender: "LLMRecommender") -> dict[str, Tensor]:
     scorer = {f"scorer.{name}": tensor for name, tensor in recommender.scorer.state_dict().items()}
-    return {"suffix": recommender.suffix, **scorer}
+    prefix = {} if recommender.prefix is None else {"prefix": recommender.prefix}
+    return {"suffix": recommender.suffix, **prefix, **scorer}
 
 
 def _identity(recommender: "LLMRecommender") -> dict[str, str]:
@@ -54,6 +62,7 @@ def _identity(recommender: "LLMRecommender") -> dict[str, str]:
         "layers": str(backbone.layers),
         "weights": backbone.fingerprint,
         "scorer": recommender.config.scorer.kind,
+        "tune": recommender.config.tune,
     }
 
 

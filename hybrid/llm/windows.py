@@ -90,6 +90,14 @@ def last_windows(train: Histories, most_targets: int) -> Windows:
     return windows_in_train(train, users, train.ends[users], most_targets)
 
 
+def item_windows(items: np.ndarray) -> Windows:
+    """A history of one item for each of ``items``, as of a user nobody knows; its target and row are unknown."""
+    n = len(items)
+    every, nothing = np.arange(n), np.full(n, -1)
+    ones = np.ones(n, dtype=np.int64)
+    return Windows(items, nothing, every, every + 1, ones, np.zeros(n, dtype=np.int64), nothing, user_rows=nothing)
+
+
 def target_windows(train: Histories, targets: Targets) -> Windows:
     """One window per target: the whole history before it, one state at the end, whose row is not a train row."""
     histories = targets.histories

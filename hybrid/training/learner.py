@@ -91,6 +91,10 @@ class Learner(ABC, Generic[Batch]):
                     self.epoch, self.batches_done = self.epoch + 1, 0
                 yield batch, last
 
+    def forget_moments(self) -> None:
+        """Let the optimiser start anew, after other weights were put in the place of its own."""
+        self.optimizer.state.clear()
+
     def step(self, batch: Batch) -> dict[str, float]:
         """Learn from one batch; the parts of the loss, the gradient's norm and the learning rate.
 

@@ -27,6 +27,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.best_id = path / "best" / "id"
         self.best_llm = path / "best" / "llm"
+        self.best_id_training = path / "best" / "id_training.safetensors"
         self.finished = path / "finished.json"
         self.log = path / "log.txt"
 

@@ -12,6 +12,7 @@ from hybrid.config.schema import Side
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES
 from hybrid.system import System
+from hybrid.training.best_weights import keep_id, take_best
 from hybrid.training.checkpoint import Checkpoints
 from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.id_learner import IDLearner
@@ -98,15 +99,37 @@ class Trainer:
         log.info("round %d, %s side: %d %s", turn.round, turn.side, turn.length - turn.done, self.schedule.unit)
         if turn.side == "llm" and learner.steps == 0:
             self.system.start_head()
+        self._begin_epoch(learner)
         learner.wake()
         self._learn(learner, turn)
         learner.sleep()
+        if learner.config.phase_end == "best":
+            take_best(self.system, learner, self.run)
         learner.write_store(self.step)
-        if turn.side == "llm":
+        if turn.side == "llm" and not self._items_fixed:
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
         self._log_exchange()
         self.save()
+
+    @property
+    def _items_fixed(self) -> bool:
+        """Whether the LLM side is in its last epochs, in which item vectors stay as they are."""
+        fixed = self.config.train.llm.fixed_epochs
+        return bool(fixed) and self.learners["llm"].epoch >= self.schedule.total("llm") - fixed
+
+    def _begin_epoch(self, learner: Learner[Any]) -> None:
+        """Before the first batch of an LLM epoch: encode the items where they are encoded for every epoch."""
+        by_epochs = self.config.train.llm.encode_items == "epoch"
+        if learner.side == "llm" and by_epochs and learner.batches_done == 0 and not self._items_fixed:
+            self.system.encode_items(self.step)
+            self.system.exchange.refresh()
+
+    def _start_fixed_epochs(self, learner: Learner[Any]) -> None:
+        """Go back to the best weights and their item vectors, which stay from here on."""
+        log.info("llm side, epoch %d: on from its best weights, items fixed", learner.epoch)
+        take_best(self.system, learner, self.run)
+        self.stopping["llm"].waited = 0
 
     def _learn(self, learner: Learner[Any], turn: Turn) -> None:
         per_unit = learner.batches_per_epoch() if self.schedule.unit == "epochs" else 1
@@ -138,6 +161,13 @@ class Trainer:
         over = now is None or (now.round, now.side) != (turn.round, turn.side)
         if over or (by_epochs and last_of_epoch):
             over = self._validate(learner) or over
+            fixed = self.config.train.llm.fixed_epochs
+            if learner.side == "llm" and fixed and learner.epoch == self.schedule.total("llm") - fixed:
+                self._start_fixed_epochs(learner)
+                if not over:
+                    self.save()  # resumed from before this point, a run would find a best model of after it
+        if last_of_epoch and not over:
+            self._begin_epoch(learner)
         return over
 
     def _validate(self, learner: Learner[Any]) -> bool:
@@ -163,6 +193,8 @@ class Trainer:
             model, ids = self.system.need_id(), self.system.data.item_ids
             extra = {"valid": dict(metrics)}
             replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids, extra))
+            if self.config.train.id.phase_end == "best":
+                keep_id(self.learners["id"], self.run)
         else:
             replace_directory(self.run.best_llm, self.system.save)
         write_json(self.run.path / "best" / f"{side}.json", dict(metrics) | {"step": self.learners[side].steps})

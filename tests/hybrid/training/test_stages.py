@@ -1,0 +1,185 @@
+"""Two stages: items encoded for every epoch, then fixed from the best weights on; phases that end at the best."""
+
+import json
+
+import pytest
+import torch
+
+from hybrid.config.load import load_config
+from hybrid.data.prepare import prepare
+from hybrid.data.split import split_training
+from hybrid.errors import UserError
+from hybrid.system import build_system
+from hybrid.training.run_directory import RunDirectory
+from hybrid.training.trainer import Trainer
+
+LASER = (
+    "arm=id2llm",
+    "llm.tune=none",
+    "llm.item_pooling=history",
+    "llm.whiten_width=0",
+    "llm.scorer.width=0",
+    "bridges.store.enabled=false",
+    "bridges.distill.enabled=false",
+    "train.schedule.rounds=1",
+    "train.schedule.llm_length=4",
+    "train.llm.encode_items=epoch",
+    "train.llm.fixed_epochs=2",
+    "train.llm.learning_rate=0.01",
+)
+
+
+@pytest.fixture
+def make_trainer(tiny, tmp_path):
+    def make(*overrides, name="run", resume=False):
+        config = tiny(*overrides)
+        data = split_training(prepare(config.data), config.data)
+        trainer = Trainer(build_system(config, data))
+        run = RunDirectory(tmp_path / name)
+        if not resume:
+            run.create(config, data.fingerprint)
+        trainer.start(run, resume)
+        return trainer
+
+    return make
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Let a trainer note the LLM's epoch at every encoding, and the item matrix at every LLM step."""
+
+    def watch(trainer):
+        learner, encode = trainer.learners["llm"], trainer.system.encode_items
+        trainer.encoded, trainer.matrices = [], {}
+        step = learner.step
+
+        def noted_encode(now):
+            trainer.encoded.append(learner.epoch)
+            encode(now)
+
+        def noted_step(batch):
+            epoch = learner.steps // learner.batches_per_epoch()
+            trainer.matrices.setdefault(epoch, []).append(trainer.system.recommender.item_matrix().clone())
+            return step(batch)
+
+        monkeypatch.setattr(trainer.system, "encode_items", noted_encode)
+        monkeypatch.setattr(learner, "step", noted_step)
+        return trainer
+
+    return watch
+
+
+def test_items_are_encoded_for_every_epoch_of_the_first_stage_and_stay_in_the_second(make_trainer, watched):
+    trainer = watched(make_trainer(*LASER))
+    trainer.train()
+    assert trainer.encoded == [0, 0, 1]  # before the run, then at the beginning of epochs 0 and 1
+    first = {epoch: matrices[0] for epoch, matrices in trainer.matrices.items()}
+    assert all(torch.equal(matrix, first[epoch]) for epoch, found in trainer.matrices.items() for matrix in found)
+    assert not torch.equal(first[0], first[1])
+    assert torch.equal(first[2], first[3])
+    assert any(torch.equal(first[2], first[epoch]) for epoch in (0, 1))  # those of the best epoch
+
+
+def test_without_the_switch_items_are_encoded_after_the_phase_only(make_trainer, watched):
+    trainer = watched(make_trainer(*LASER, "train.llm.encode_items=phase", "train.llm.fixed_epochs=0"))
+    trainer.train()
+    assert trainer.encoded == [0, 4]
+
+
+def test_the_second_stage_starts_from_the_best_of_the_first(make_trainer, monkeypatch):
+    trainer = make_trainer(*LASER)
+    learner, llm = trainer.learners["llm"], trainer.system.recommender
+    values = {1: 0.9, 2: 0.1, 3: 0.2, 4: 0.3}  # epoch 1 is the best
+    suffixes, validate = {}, trainer.validator.validate
+
+    def judged(side, *rest):
+        found = validate(side, *rest)
+        if side == "llm":
+            suffixes[learner.epoch] = llm.suffix.detach().clone()
+            found["ndcg@10"] = values[learner.epoch]
+        return found
+
+    monkeypatch.setattr(trainer.validator, "validate", judged)
+    step, started = learner.step, {}
+
+    def noted_step(batch):
+        epoch = learner.steps // learner.batches_per_epoch()
+        started.setdefault(epoch, (llm.suffix.detach().clone(), len(learner.optimizer.state)))
+        return step(batch)
+
+    monkeypatch.setattr(learner, "step", noted_step)
+    trainer.train()
+    assert torch.equal(started[1][0], suffixes[1])
+    assert torch.equal(started[2][0], suffixes[1])
+    assert not torch.equal(suffixes[1], suffixes[2])
+    assert (started[1][1] > 0, started[2][1]) == (True, 0)  # the optimiser starts anew
+
+
+@pytest.mark.parametrize("steps", [2, 5, 6, 8, 10])
+def test_a_resumed_run_in_two_stages_equals_the_uninterrupted_one(make_trainer, tmp_path, steps):
+    expected = make_trainer(*LASER, name="whole").train()
+    broken = make_trainer(*LASER, "train.checkpoint_steps=4", name="broken")
+    learner = broken.learners["llm"]
+    step = learner.step
+
+    def step_or_die(batch):
+        if learner.steps == steps:
+            raise KeyboardInterrupt
+        return step(batch)
+
+    learner.step = step_or_die
+    with pytest.raises(KeyboardInterrupt):
+        broken.train()
+    torch.manual_seed(12345)
+    resumed = make_trainer(*LASER, "train.checkpoint_steps=4", name="broken", resume=True)
+    assert resumed.train() == expected
+    assert best(tmp_path / "whole") == best(tmp_path / "broken")
+
+
+def best(path):
+    return json.loads((path / "best" / "llm.json").read_text())["ndcg@10"]
+
+
+def test_not_one_weight_of_a_frozen_language_model_moves(make_trainer):
+    trainer = make_trainer(*LASER)
+    recommender = trainer.system.recommender
+    before = {name: weight.clone() for name, weight in recommender.lm.named_parameters()}
+    suffix, router = recommender.suffix.clone(), trainer.system.exchange.bridges["mformer"].router.linear.weight.clone()
+    trainer.train()
+    assert all(torch.equal(weight, before[name]) for name, weight in recommender.lm.named_parameters())
+    assert not any(weight.requires_grad for weight in recommender.lm.parameters())
+    assert not torch.equal(recommender.suffix, suffix)
+    assert not torch.equal(trainer.system.exchange.bridges["mformer"].router.linear.weight, router)
+    trained = {id(parameter) for parameter in trainer.learners["llm"].parameters}
+    assert trained.isdisjoint(id(weight) for weight in recommender.lm.parameters())
+
+
+@pytest.mark.parametrize("ending", ["last", "best"])
+def test_an_id_phase_can_end_at_its_best_weights(make_trainer, monkeypatch, ending):
+    trainer = make_trainer(
+        "arm=id2llm", "train.schedule.rounds=1", "train.schedule.id_length=4", f"train.id.phase_end={ending}"
+    )
+    learner, model = trainer.learners["id"], trainer.system.id_model
+    seen, validate = {}, trainer.validator.validate
+
+    def judged(side, *rest):
+        found = validate(side, *rest)
+        if side == "id":
+            seen[learner.epoch] = model.item_embedding.weight.detach().clone()
+            found["ndcg@10"] = {1: 0.1, 2: 0.9, 3: 0.2, 4: 0.3}[learner.epoch]
+        return found
+
+    monkeypatch.setattr(trainer.validator, "validate", judged)
+    trainer.train()
+    expected = seen[2] if ending == "best" else seen[4]
+    assert torch.equal(model.item_embedding.weight, expected)
+    assert not torch.equal(seen[2], seen[4])
+    store = trainer.system.exchange.store
+    assert torch.equal(store.read("id", "item"), model.item_table().detach())  # what the LLM reads is the best, too
+
+
+@pytest.mark.parametrize("override", ["train.llm.fixed_epochs=3", "train.schedule.unit=steps"])
+def test_fixed_epochs_need_epochs_before_them(override):
+    given = ["train.schedule.rounds=3", "train.schedule.llm_length=1", "train.llm.fixed_epochs=2", override]
+    with pytest.raises(UserError, match=r"^train: llm.fixed_epochs \d must be fewer than the LLM side's 3 epochs"):
+        load_config(None, given)
