@@ -5,30 +5,56 @@ Letters: B batch, L history length, N items (row 0 is padding), D id width, S wi
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idmodels.click_settings import ClickSettings
 from idmodels.errors import IDModelError
 
+UNKNOWN, DISLIKED, LIKED = 0, 1, 2
+"""Marks of a behaviour: what the user thought of it."""
+
+
+@dataclass(frozen=True)
+class ClickBatch:
+    """B users with what they did and what they are shown. What stands beyond a history's length is never read."""
+
+    users: Tensor
+    """[B] rows from 0; read by models with a user table only."""
+    histories: Tensor
+    """[B, L] items, right-padded with 0 and left-aligned."""
+    marks: Tensor
+    """[B, L] `UNKNOWN`, `DISLIKED` or `LIKED`."""
+    lengths: Tensor
+    """[B]."""
+    targets: Tensor
+    """[B] the items shown."""
+    labels: Tensor
+    """[B] 1 where it was clicked (liked), else 0; read by `ClickModel.loss` only."""
+
+    def to(self, device: torch.device | str) -> "ClickBatch":
+        """The same batch on another device."""
+        return ClickBatch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
 
 class ClickModel(nn.Module, ABC):
-    """Whether a user with this history would click this target: ``sigmoid(logits)``.
+    """Whether a user with this history would click this target: ``sigmoid(logits)``."""
 
-    Histories are right-padded with 0 and left-aligned. What stands beyond a history's length is never read.
-    """
-
-    item_embedding: nn.Embedding
     settings: ClickSettings
 
     def __init__(self, n_items: int, settings: ClickSettings) -> None:
         super().__init__()
         self.n_items, self.settings = n_items, settings
-        self.item_embedding = nn.Embedding(n_items, settings.width, padding_idx=0)
-        nn.init.normal_(self.item_embedding.weight, std=settings.width**-0.5)
         # A list hides the callable from nn.Module: features belong to a bridge, not to this model's weights.
         self._item_features: list[Callable[[], Tensor]] = []
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Width D of an item vector."""
 
     @property
     @abstractmethod
@@ -36,19 +62,23 @@ class ClickModel(nn.Module, ABC):
         """Width S of a user state."""
 
     @abstractmethod
-    def user_state(self, histories: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-        """What of the history matters to the target: [B, L], [B], [B] -> [B, S]; 0 for an empty history.
+    def user_state(self, batch: ClickBatch) -> Tensor:
+        """What of the history matters to the target, [B, S]; 0 for an empty history.
 
         Raises IDModelError where L exceeds ``settings.max_length``.
         """
 
     @abstractmethod
-    def logits(self, histories: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-        """Logit of a click on each target: [B, L], [B], [B] -> [B]."""
+    def logits(self, batch: ClickBatch) -> Tensor:
+        """Logit of a click on each target, [B]."""
 
-    def loss(self, histories: Tensor, lengths: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
-        """Mean binary cross-entropy against ``labels`` [B] of 0 and 1, and what else the model trains with."""
-        return F.binary_cross_entropy_with_logits(self.logits(histories, lengths, targets), labels.float())
+    @abstractmethod
+    def own_table(self) -> Tensor:
+        """The model's own item vectors, [N, D]."""
+
+    def loss(self, batch: ClickBatch) -> Tensor:
+        """Mean binary cross-entropy against the labels, and what else the model trains with."""
+        return F.binary_cross_entropy_with_logits(self.logits(batch), batch.labels.float())
 
     def attach_item_features(self, features: Callable[[], Tensor]) -> None:
         """Add ``features()`` [N, D] to the item table from now on."""
@@ -56,7 +86,7 @@ class ClickModel(nn.Module, ABC):
 
     def item_table(self) -> Tensor:
         """The item vectors of histories and targets, [N, D]."""
-        table: Tensor = self.item_embedding.weight
+        table = self.own_table()
         for features in self._item_features:
             table = table + features()
         return table
@@ -66,3 +96,21 @@ class ClickModel(nn.Module, ABC):
         length, longest = histories.shape[1], self.settings.max_length
         if length > longest:
             raise IDModelError(f"histories of {length} items, but this model reads at most {longest} (max_length)")
+
+
+class EmbeddedClicks(ClickModel):
+    """A click model over an item table of its own."""
+
+    def __init__(self, n_items: int, settings: ClickSettings) -> None:
+        super().__init__(n_items, settings)
+        self.item_embedding = nn.Embedding(n_items, settings.width, padding_idx=0)
+        nn.init.normal_(self.item_embedding.weight, std=settings.width**-0.5)
+
+    @property
+    def width(self) -> int:
+        """See `ClickModel`."""
+        return self.settings.width
+
+    def own_table(self) -> Tensor:
+        """See `ClickModel`."""
+        return self.item_embedding.weight

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from idmodels.click import DISLIKED, UNKNOWN, ClickBatch
+
 _MOMENTUM = 0.1
 
 
@@ -60,6 +62,30 @@ class AttentionUnit(nn.Module):
         item, wanted = items[real], target[row]  # [T, D]
         weight = self.weigh(torch.cat([item, wanted, item - wanted, item * wanted], dim=1))  # [T, 1]
         return torch.zeros_like(target).index_add(0, row, weight * item)
+
+
+def mark_embedding(width: int) -> nn.Embedding:
+    """What is added to a behaviour's item vector for what the user thought of it; nothing for an unknown mark."""
+    made = nn.Embedding(3, width, padding_idx=UNKNOWN)
+    nn.init.normal_(made.weight[1:], std=width**-0.5)
+    return made
+
+
+def pooled_by_mark(table: Tensor, batch: ClickBatch) -> tuple[Tensor, Tensor]:
+    """Mean vector of the behaviours that were liked (or of which nothing is known) and of those that were not.
+
+    Both [B, D], 0 where there are none; ``table`` [N, D].
+    """
+    items = F.embedding(batch.histories, table)  # [B, L, D]
+    real = real_positions(batch.histories, batch.lengths)
+    disliked = batch.marks == DISLIKED
+    liked_mean, disliked_mean = (_mean(items, real & chosen) for chosen in (~disliked, disliked))
+    return liked_mean, disliked_mean
+
+
+def _mean(items: Tensor, chosen: Tensor) -> Tensor:
+    weights = chosen / chosen.sum(dim=1, keepdim=True).clamp(min=1)  # [B, L]
+    return (weights.unsqueeze(1) @ items).squeeze(1)
 
 
 def real_positions(histories: Tensor, lengths: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ class ClickShape:
     """Activation of both."""
     dropout: float = 0.0
     """Dropout in the MLP that predicts the click."""
+    cross_layers: int = 3
+    """DCN-V2: cross layers."""
     search: Literal["soft", "hard"] = "soft"
     """SIM: search by inner product, or by the target's category."""
     found_items: int = 20
@@ -32,7 +34,7 @@ class ClickShape:
     """SIM: weight of the loss that a soft search learns from."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "max_length", "found_items", "recent_items", "heads"):
+        for name in ("width", "max_length", "cross_layers", "found_items", "recent_items", "heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("attention_widths", "hidden_widths"):
@@ -54,4 +56,4 @@ class ClickSettings(ClickShape):
     """Which click model, and its shape."""
 
     model: str = "din"
-    """Name in the registry: dcnv2, deepfm, din, sim."""
+    """Name in the registry: dcnv2, deepfm, din, sim; or a sequential ID model, or recbole:NAME."""

@@ -1,4 +1,4 @@
-"""Names of the sequential models that RecBole ships, read from its source: nothing of it is imported."""
+"""Names of RecBole's sequential and context-aware models, read from its source: nothing of it is imported."""
 
 import ast
 from difflib import get_close_matches
@@ -12,11 +12,20 @@ PREFIX = "recbole:"
 
 
 def zoo_names() -> tuple[str, ...]:
-    """RecBole's names, sorted; raises IDModelError with the install command where RecBole is absent."""
+    """Sequential models, sorted; raises IDModelError with the install command where RecBole is absent."""
+    return _names("sequential_recommender")
+
+
+def context_names() -> tuple[str, ...]:
+    """Context-aware models, sorted; raises IDModelError as `zoo_names` does."""
+    return _names("context_aware_recommender")
+
+
+def _names(folder: str) -> tuple[str, ...]:
     spec = find_spec("recbole")
     if spec is None or spec.origin is None:
         raise IDModelError(f"this needs RecBole, which is not installed: {INSTALL}")
-    source = Path(spec.origin).parent / "model" / "sequential_recommender" / "__init__.py"
+    source = Path(spec.origin).parent / "model" / folder / "__init__.py"
     imports = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
     return tuple(sorted(alias.name for node in imports for alias in node.names))
 

@@ -116,6 +116,17 @@ class ZooModel(nn.Module):
             scores = self.model.full_sort_predict(batch).view(len(items), -1)
         return scores * (lengths > 0).unsqueeze(1)
 
+    def target_scores(self, items: Tensor, lengths: Tensor, targets: Tensor, users: Tensor | None = None) -> Tensor:
+        """RecBole's own score of one item each, [B], before any sigmoid; gradient flows. 0 after an empty history."""
+        batch = self._batch(items, lengths.clamp(min=1), users)
+        if self.name != "BERT4Rec":
+            batch = self._transform(self._dataset, batch)
+        batch.update(interaction({self._item: targets}))
+        scores: Tensor = self.model.predict(batch).view(-1)
+        if self.name in _CLICK_MODELS:
+            scores = torch.logit(scores, 1e-6)
+        return scores * (lengths > 0)
+
     def finetune(self) -> None:
         """Leave S3Rec's pre-training for its second stage, next items; the other models have one stage only."""
         if self.name == "S3Rec":

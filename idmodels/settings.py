@@ -13,7 +13,7 @@ class IDSettings:
     """Shape of an ID model; names a model does not use are ignored by it."""
 
     model: str = "sasrec"
-    """Name in the registry: bert4rec, bsarec, gru4rec, lightgcn, sasrec, srgnn; clicks: dcnv2, deepfm, din, sim."""
+    """Name in the registry: bert4rec, bsarec, gru4rec, lightgcn, sasrec, srgnn."""
     width: int = 64
     """Width D of an item vector and of a state."""
     max_length: int = 50

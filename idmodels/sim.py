@@ -6,7 +6,8 @@ are read by multi-head attention; an attention unit reads the most recent items 
 
 A soft search learns from a loss of its own, the click predicted from the scores of the whole history. The paper
 predicts it from ``sum_i r_i e_i``; here from ``log(1 + sum_i exp(r_i))``, which one relevant item among a thousand
-others can still move.
+others can still move. What the user thought of a behaviour is added to its vector once it is found; the search does
+not look at it.
 
 Letters: B batch, L history length, D id width, K found items; the user state is [found, recent], S = 2 D.
 """
@@ -15,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from idmodels.click import ClickModel
-from idmodels.click_layers import AttentionUnit, mlp, real_positions
+from idmodels.click import ClickBatch, EmbeddedClicks
+from idmodels.click_layers import AttentionUnit, mark_embedding, mlp, real_positions
 from idmodels.click_settings import ClickSettings
 from idmodels.errors import IDModelError
 
 _DISTANCES = 24  # powers of two
 
 
-class SIM(ClickModel):
+class SIM(EmbeddedClicks):
     """``settings.search`` is soft or hard; a hard search needs ``item_categories`` [N] int64.
 
     Raises IDModelError where a hard search has no categories, or their number is not N.
@@ -37,6 +38,7 @@ class SIM(ClickModel):
             _check_categories(item_categories, n_items)
         self.register_buffer("item_categories", item_categories if settings.search == "hard" else None)
         width, hidden, activation = settings.width, settings.hidden_widths, settings.activation
+        self.mark_embedding = mark_embedding(width)
         self.distance_embedding = nn.Embedding(_DISTANCES, width)
         self.found_attention = nn.MultiheadAttention(width, settings.heads, batch_first=True)
         self.recent_attention = AttentionUnit(width, settings.attention_widths, activation)
@@ -55,30 +57,31 @@ class SIM(ClickModel):
         """See `ClickModel`."""
         return 2 * self.settings.width
 
-    def user_state(self, histories: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+    def user_state(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`: what was found and what was recent, [B, 2 * D]."""
-        return self._state(self.item_table(), histories, lengths, targets)
+        return self._state(self.item_table(), batch)
 
-    def logits(self, histories: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
+    def logits(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`."""
-        return self._logits(self.item_table(), histories, lengths, targets)
+        return self._logits(self.item_table(), batch)
 
-    def loss(self, histories: Tensor, lengths: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`; plus ``search_weight`` times the loss of a soft search."""
-        table, labels = self.item_table(), labels.float()
-        loss = F.binary_cross_entropy_with_logits(self._logits(table, histories, lengths, targets), labels)
+        table, labels = self.item_table(), batch.labels.float()
+        loss = F.binary_cross_entropy_with_logits(self._logits(table, batch), labels)
         if self.settings.search == "hard" or self.settings.search_weight == 0:
             return loss
-        searched = self._search_logits(table, histories, lengths, targets)
+        searched = self._search_logits(table, batch)
         return loss + self.settings.search_weight * F.binary_cross_entropy_with_logits(searched, labels)
 
     @torch.no_grad()
-    def find(self, histories: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def find(self, batch: ClickBatch) -> tuple[Tensor, Tensor]:
         """Positions of the found items, [B, K'] in time order, and which of them are real, [B, K'] bool; K' <= K."""
-        return self._find(self.item_table(), histories, lengths, targets)
+        return self._find(self.item_table(), batch)
 
-    def _find(self, table: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        fit = real_positions(histories, lengths)
+    def _find(self, table: Tensor, batch: ClickBatch) -> tuple[Tensor, Tensor]:
+        histories, targets = batch.histories, batch.targets
+        fit = real_positions(histories, batch.lengths)
         if self.item_categories is not None:
             fit = fit & (self.item_categories[histories] == self.item_categories[targets].unsqueeze(1))
             score = torch.arange(histories.shape[1], device=histories.device).expand_as(histories).float()
@@ -89,14 +92,19 @@ class SIM(ClickModel):
         positions = score.topk(count, dim=1).indices.sort(dim=1).values
         return positions, fit.gather(1, positions)
 
-    def _state(self, table: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-        self.check_length(histories)
-        target = F.embedding(targets, table)  # [B, D]
-        positions, found = self._find(table.detach(), histories, lengths, targets)
-        items = F.embedding(histories.gather(1, positions), table)  # [B, K, D]
-        distances = (lengths.unsqueeze(1) - positions).clamp(min=1)
+    def _state(self, table: Tensor, batch: ClickBatch) -> Tensor:
+        self.check_length(batch.histories)
+        target = F.embedding(batch.targets, table)  # [B, D]
+        positions, found = self._find(table.detach(), batch)
+        items = self._items(table, batch, positions)  # [B, K, D]
+        distances = (batch.lengths.unsqueeze(1) - positions).clamp(min=1)
         keys = items + self.distance_embedding(distances.float().log2().long().clamp(max=_DISTANCES - 1))
-        return torch.cat([self._attend(target, keys, found), self._recent(table, histories, lengths, target)], dim=1)
+        return torch.cat([self._attend(target, keys, found), self._recent(table, batch, target)], dim=1)
+
+    def _items(self, table: Tensor, batch: ClickBatch, positions: Tensor) -> Tensor:
+        """Vectors of the behaviours at ``positions`` [B, K] with their marks, [B, K, D]."""
+        marks = self.mark_embedding(batch.marks.gather(1, positions))
+        return F.embedding(batch.histories.gather(1, positions), table) + marks
 
     def _attend(self, target: Tensor, keys: Tensor, found: Tensor) -> Tensor:
         any_found = found.any(dim=1)
@@ -105,20 +113,19 @@ class SIM(ClickModel):
         read, _ = self.found_attention(target.unsqueeze(1), keys, keys, key_padding_mask=hidden, need_weights=False)
         return read.squeeze(1) * any_found.unsqueeze(1)
 
-    def _recent(self, table: Tensor, histories: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        back = torch.arange(min(self.settings.recent_items, histories.shape[1]), device=histories.device)
-        positions = lengths.unsqueeze(1) - 1 - back
-        recent = F.embedding(histories.gather(1, positions.clamp(min=0)), table)
-        return self.recent_attention(recent, positions >= 0, target)
+    def _recent(self, table: Tensor, batch: ClickBatch, target: Tensor) -> Tensor:
+        back = torch.arange(min(self.settings.recent_items, batch.histories.shape[1]), device=target.device)
+        positions = batch.lengths.unsqueeze(1) - 1 - back
+        return self.recent_attention(self._items(table, batch, positions.clamp(min=0)), positions >= 0, target)
 
-    def _logits(self, table: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-        state, target = self._state(table, histories, lengths, targets), F.embedding(targets, table)
+    def _logits(self, table: Tensor, batch: ClickBatch) -> Tensor:
+        state, target = self._state(table, batch), F.embedding(batch.targets, table)
         inputs = [state, target, state[:, : self.settings.width] * target]
         return self.predict(torch.cat(inputs, dim=1)).squeeze(1)
 
-    def _search_logits(self, table: Tensor, histories: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
-        items, target = F.embedding(histories, table), F.embedding(targets, table)
-        scores = self._relevance(items, target).masked_fill(~real_positions(histories, lengths), -torch.inf)
+    def _search_logits(self, table: Tensor, batch: ClickBatch) -> Tensor:
+        items, target = F.embedding(batch.histories, table), F.embedding(batch.targets, table)
+        scores = self._relevance(items, target).masked_fill(~real_positions(batch.histories, batch.lengths), -torch.inf)
         scores = F.pad(scores, (1, 0))  # beside the items stands "nothing" with score 0, all that an empty history has
         return scores.logsumexp(dim=1) + self.search_bias(target).squeeze(1)
 

@@ -366,7 +366,8 @@ class Config:
     output_dir: str = "runs"
     """Folder of the run directories."""
     task: Task = "ranking"
-    """ranking: the next item among all; ctr: whether a user likes (clicks) one item."""
+    """ranking: the next item among all; ctr: whether a user likes (clicks) one item. `id.model` may then
+    also be dcnv2, deepfm, din, sim, or recbole:NAME of a context-aware or sequential model."""
     arm: Arm = "both"
     """id_only, llm_only: one side alone; id2llm, llm2id: one direction; both: the exchange goes both ways."""
     seed: NotNegative = 1

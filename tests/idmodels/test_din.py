@@ -1,5 +1,6 @@
 import torch
 
+from idmodels.click import DISLIKED, LIKED, UNKNOWN, ClickBatch
 from idmodels.click_layers import Dice
 from idmodels.click_settings import ClickSettings
 from idmodels.din import DIN
@@ -22,8 +23,13 @@ def test_dice_by_hand() -> None:
 def test_the_state_is_the_weighted_sum_of_the_history() -> None:
     torch.manual_seed(0)
     model = DIN(9, ClickSettings(width=4, attention_widths=(5,), hidden_widths=(6,))).eval()
-    items, target = model.item_embedding.weight[[3, 1, 3]], model.item_embedding.weight[7]
+    # What the user thought is added to each item; of the last one nothing is known.
+    thoughts = torch.stack([*model.mark_embedding.weight[[LIKED, DISLIKED]], torch.zeros(4)])
+    items, target = model.item_embedding.weight[[3, 1, 3]] + thoughts, model.item_embedding.weight[7]
     weights = [model.attention.weigh(torch.cat([e, target, e - target, e * target])[None]) for e in items]
     expected = sum(weight[0] * item for weight, item in zip(weights, items, strict=True))
-    state = model.user_state(torch.tensor([[3, 1, 3, 0]]), torch.tensor([3]), torch.tensor([7]))
+    marks = torch.tensor([[LIKED, DISLIKED, UNKNOWN, UNKNOWN]])
+    one = torch.tensor([1])
+    batch = ClickBatch(one, torch.tensor([[3, 1, 3, 0]]), marks, torch.tensor([3]), torch.tensor([7]), one)
+    state = model.user_state(batch)
     assert torch.allclose(state[0], expected, atol=1e-6)

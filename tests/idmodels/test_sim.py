@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from idmodels.click import ClickBatch
 from idmodels.click_settings import ClickSettings
 from idmodels.errors import IDModelError
 from idmodels.sim import SIM
@@ -18,7 +19,13 @@ def _make(**changes: object) -> SIM:
     return SIM(N_ITEMS, ClickSettings(model="sim", **(sizes | changes)), CATEGORIES)
 
 
-def _planted(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _batch(histories: Tensor, lengths: Tensor, targets: Tensor, labels: Tensor | None = None) -> ClickBatch:
+    zeros = torch.zeros_like(targets)
+    labels = zeros if labels is None else labels
+    return ClickBatch(zeros, histories, torch.zeros_like(histories), lengths, targets, labels)
+
+
+def _planted(rows: int, generator: torch.Generator) -> tuple[ClickBatch, Tensor]:
     """512 behaviours; one of them, 500 steps back or a little more, is the partner of the target where it is clicked.
 
     Targets are items 31 to 35, their partners 36 to 40; without a click it is another target's partner.
@@ -29,7 +36,7 @@ def _planted(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Ten
     others = (targets - 31 + torch.randint(1, 5, (rows,), generator=generator)) % 5 + 31
     places = LENGTH - 500 - torch.randint(0, 12, (rows,), generator=generator)
     histories[torch.arange(rows), places] = torch.where(labels == 1, targets, others) + 5
-    return histories, torch.full((rows,), LENGTH), targets, labels, places
+    return _batch(histories, torch.full((rows,), LENGTH), targets, labels), places
 
 
 def _auc_and_hits(model: SIM, steps: int) -> tuple[float, float]:
@@ -37,13 +44,14 @@ def _auc_and_hits(model: SIM, steps: int) -> tuple[float, float]:
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(steps):
         optimizer.zero_grad()
-        model.train().loss(*_planted(64, generator)[:4]).backward()
+        model.train().loss(_planted(64, generator)[0]).backward()
         optimizer.step()
-    histories, lengths, targets, labels, places = _planted(400, generator)
-    positions, real = model.eval().find(histories, lengths, targets)
+    batch, places = _planted(400, generator)
+    labels = batch.labels
+    positions, real = model.eval().find(batch)
     hits = ((positions == places.unsqueeze(1)) & real).any(dim=1)[labels == 1]
     with torch.no_grad():
-        logits = model.logits(histories, lengths, targets)
+        logits = model.logits(batch)
     auc = (logits[labels == 1].unsqueeze(1) > logits[labels == 0]).double().mean().item()
     return auc, hits.double().mean().item()
 
@@ -68,7 +76,7 @@ def test_untrained_soft_search_finds_the_target_itself() -> None:
     model = _make(found_items=2).eval()
     histories = torch.randint(1, 31, (1, LENGTH), generator=torch.Generator().manual_seed(0))
     histories[0, 12] = 35
-    positions, real = model.find(histories, torch.tensor([LENGTH]), torch.tensor([35]))
+    positions, real = model.find(_batch(histories, torch.tensor([LENGTH]), torch.tensor([35])))
     assert 12 in positions[0].tolist()
     assert real.all()
 
@@ -77,7 +85,7 @@ def test_found_by_hand() -> None:
     # Category 1 holds items 31 and 36; the last two of its three behaviours, in time order, none beyond the length.
     model = _make(search="hard", found_items=2).eval()
     histories = torch.tensor([[31, 36, 5, 31, 32, 36], [5, 6, 36, 7, 0, 0], [5, 6, 7, 8, 0, 0]])
-    positions, real = model.find(histories, torch.tensor([5, 4, 4]), torch.tensor([36, 31, 31]))
+    positions, real = model.find(_batch(histories, torch.tensor([5, 4, 4]), torch.tensor([36, 31, 31])))
     assert positions[0].tolist() == [1, 3]
     assert real[0].tolist() == [True, True]
     assert positions[1][real[1]].tolist() == [2]
@@ -89,7 +97,7 @@ def test_soft_search_keeps_the_largest_inner_products() -> None:
     history = torch.randperm(40, generator=torch.Generator().manual_seed(5)).unsqueeze(0) + 1
     table = model.item_table().detach()
     scores = table[history[0, :30]] @ table[9]
-    positions, real = model.find(history, torch.tensor([30]), torch.tensor([9]))
+    positions, real = model.find(_batch(history, torch.tensor([30]), torch.tensor([9])))
     assert positions[0].tolist() == scores.topk(3).indices.sort().values.tolist()
     assert real.all()
 
@@ -100,7 +108,7 @@ def test_how_far_back_it_stands_is_seen() -> None:
     early, late = late.clone(), late.clone()
     early[0, 3], late[0, 60] = 36, 36
     inputs = torch.tensor([64]), torch.tensor([36])
-    assert not torch.allclose(model.user_state(early, *inputs), model.user_state(late, *inputs), atol=1e-5)
+    assert not torch.allclose(*(model.user_state(_batch(history, *inputs)) for history in (early, late)), atol=1e-5)
 
 
 def test_categories_that_do_not_fit() -> None:

@@ -1,0 +1,44 @@
+"""DCN-V2: layers that multiply the input with itself, beside an MLP (Wang et al., WWW 2021).
+
+A cross layer is ``x' = x_0 * (W x + b) + x``. The fields are those of `idmodels.deepfm`.
+Letters: B batch, N items, D id width; the user state is both means, S = 2 D.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from idmodels.click import ClickBatch, EmbeddedClicks
+from idmodels.click_layers import mlp, pooled_by_mark
+from idmodels.click_settings import ClickSettings
+
+
+class DCNv2(EmbeddedClicks):
+    """Cross layers and an MLP side by side, each with a weight of its own in the sum."""
+
+    def __init__(self, n_items: int, settings: ClickSettings) -> None:
+        super().__init__(n_items, settings)
+        width = 3 * settings.width
+        self.cross = nn.ModuleList(nn.Linear(width, width) for _ in range(settings.cross_layers))
+        self.cross_weight = nn.Linear(width, 1)
+        self.predict = mlp([width, *settings.hidden_widths], settings.activation, settings.dropout)
+
+    @property
+    def state_width(self) -> int:
+        """See `ClickModel`."""
+        return 2 * self.settings.width
+
+    def user_state(self, batch: ClickBatch) -> Tensor:
+        """See `ClickModel`: the mean of what was liked and of what was not, [B, 2 * D]."""
+        self.check_length(batch.histories)
+        return torch.cat(pooled_by_mark(self.item_table(), batch), dim=1)
+
+    def logits(self, batch: ClickBatch) -> Tensor:
+        """See `ClickModel`."""
+        self.check_length(batch.histories)
+        table = self.item_table()
+        fields = torch.cat([*pooled_by_mark(table, batch), F.embedding(batch.targets, table)], dim=1)  # [B, 3 * D]
+        crossed = fields
+        for layer in self.cross:
+            crossed = fields * layer(crossed) + crossed
+        return (self.cross_weight(crossed) + self.predict(fields)).squeeze(1)

@@ -1,0 +1,56 @@
+"""Any sequential ID model as a click model: the target's score after the history, through a sigmoid.
+
+It reads every behaviour whatever the user thought of it. Letters: B batch, N items, D id width; S = D.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from idmodels.click import ClickBatch, ClickModel
+from idmodels.click_settings import ClickSettings
+from idmodels.contract import IDModel
+
+
+class SequenceClicks(ClickModel):
+    """``state . e_target + bias``, with the model's own states and item table.
+
+    ``settings.max_length`` must be that of the model.
+    """
+
+    def __init__(self, model: IDModel, settings: ClickSettings) -> None:
+        super().__init__(model.n_items, settings)
+        self.model = model
+        self.bias = nn.Parameter(model.item_embedding.weight.new_zeros(()))
+
+    @property
+    def width(self) -> int:
+        """See `ClickModel`."""
+        return self.model.width
+
+    @property
+    def state_width(self) -> int:
+        """See `ClickModel`."""
+        return self.model.width
+
+    def attach_item_features(self, features: Callable[[], Tensor]) -> None:
+        """See `ClickModel`."""
+        self.model.attach_item_features(features)
+
+    def own_table(self) -> Tensor:
+        """See `ClickModel`; what is attached is there already."""
+        return self.model.item_table()
+
+    def user_state(self, batch: ClickBatch) -> Tensor:
+        """See `ClickModel`; it does not depend on the target."""
+        return self._state(batch, self.item_table())
+
+    def logits(self, batch: ClickBatch) -> Tensor:
+        """See `ClickModel`."""
+        table = self.item_table()
+        return (self._state(batch, table) * F.embedding(batch.targets, table)).sum(dim=1) + self.bias
+
+    def _state(self, batch: ClickBatch, table: Tensor) -> Tensor:
+        self.check_length(batch.histories)
+        return self.model.last_states(batch.histories, batch.lengths, table)
