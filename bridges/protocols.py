@@ -43,6 +43,8 @@ class SlotFill:
     """prefix [B, Q, H], user [B, H], item [S, H]; only the kinds this bridge fills."""
     loss: Tensor | None = None
     """Scalar added to the LLM's loss (a balance loss, say)."""
+    users: Tensor | None = None
+    """[B, C] what the LLM's adapter knows of each prompt's user; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Bridge(nn.Module):
         return {}
 
     def fill_slots(self, context: PromptContext) -> SlotFill:
-        """Soft tokens for the slots named by `slots`."""
+        """Soft tokens for the slots named by `slots`, and user vectors where the bridge's place is `weights`."""
         return SlotFill({})
 
     def item_features(self) -> Tensor | None:

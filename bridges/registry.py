@@ -7,13 +7,14 @@ from typing import Any
 from bridges.distill import MutualDistillation
 from bridges.errors import BridgeError, nearest
 from bridges.knowledge import KnowledgeFeatures
+from bridges.lora_gate import LoraGate
 from bridges.mformer import MFormer
 from bridges.protocols import Bridge
 from bridges.sharing import ExchangeStore
 from bridges.store_tokens import StoreTokens
 
 BRIDGES: dict[str, type[Bridge]] = {
-    bridge.name: bridge for bridge in (StoreTokens, MFormer, KnowledgeFeatures, MutualDistillation)
+    bridge.name: bridge for bridge in (StoreTokens, MFormer, LoraGate, KnowledgeFeatures, MutualDistillation)
 }
 
 

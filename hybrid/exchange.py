@@ -83,16 +83,23 @@ class Exchange:
         return any((side, kind) in bridge.reads(self.directions) for bridge in self.bridges.values())
 
     def fill(self, batch: PromptBatch) -> SlotFill:
-        """Soft tokens for a batch of prompts, from all bridges, and the sum of their losses."""
+        """Soft tokens for a batch of prompts, from all bridges, the sum of their losses, and the users' vectors."""
         tokens: dict[SlotKind, Tensor] = {}
         losses: list[Tensor] = []
-        context = self._context(batch) if any(bridge.slots() for bridge in self.bridges.values()) else None
-        for bridge in self.bridges.values():
-            if context is not None and bridge.slots():
-                filled = bridge.fill_slots(context)
-                tokens |= filled.tokens
-                losses += [] if filled.loss is None else [filled.loss]
-        return SlotFill(tokens, torch.stack(losses).sum() if losses else None)
+        users: Tensor | None = None
+        filling = [bridge for bridge in self.bridges.values() if bridge.slots() or bridge.place == "weights"]
+        context = self._context(batch) if filling else None
+        for bridge in filling:
+            assert context is not None
+            filled = bridge.fill_slots(context)
+            tokens |= filled.tokens
+            losses += [] if filled.loss is None else [filled.loss]
+            users = users if filled.users is None else filled.users
+        return SlotFill(tokens, torch.stack(losses).sum() if losses else None, users)
+
+    def reads_id_states(self) -> bool:
+        """Whether the LLM side needs the ID model at work: its prefix or its adapter depends on the states."""
+        return bool(self.layout().prefix) or any(bridge.place == "weights" for bridge in self.bridges.values())
 
     def losses(self, learner: Side, batch: ScoredBatch) -> dict[str, Tensor]:
         """The bridges' losses on the learner's batch, by bridge name; empty where that direction is closed."""
@@ -147,7 +154,7 @@ class Exchange:
 
     def _context(self, batch: PromptBatch) -> PromptContext:
         assert self.id_model is not None  # bridges with slots exist only in arms with both sides
-        if self.layout().prefix:
+        if self.reads_id_states():
             states = self._id_states(self.id_model, batch.id_items)
         else:
             states = torch.zeros(1, device=batch.id_items.device).expand(*batch.id_items.shape, self.id_model.width)

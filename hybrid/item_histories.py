@@ -23,7 +23,8 @@ def encode_histories(recommender: LLMRecommender, exchange: Exchange, prompts: P
     with inference(recommender, *exchange.bridges.values()):
         for batch in progress(prompts.item_batches(items), "items as histories"):
             batch = batch.to(device)
-            states = recommender.states(batch, exchange.fill(batch).tokens)  # one suffix slot for each prompt
+            filled = exchange.fill(batch)
+            states = recommender.states(batch, filled.tokens, filled.users)  # one suffix slot for each prompt
             vectors[1 + batch.numbers.cpu()] = states.cpu()
     vectors[0] = vectors[1:].mean(dim=0)
     return vectors

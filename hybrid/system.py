@@ -83,7 +83,7 @@ class System:
         """Weights that answering with the LLM side needs: the model, what its prompts read, the scorer."""
         assert self.recommender is not None
         modules = [self.recommender, *self.exchange.modules("llm")]
-        if self.exchange.layout().prefix and self.id_model is not None:
+        if self.exchange.reads_id_states() and self.id_model is not None:
             modules.append(self.id_model)
         return sum(weight.numel() for module in modules for weight in module.parameters())
 

@@ -72,16 +72,40 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """The low-rank adapter of the language model (PEFT)."""
+    """The low-rank adapter of the language model (PEFT): its output is (alpha / R) B M(u) A x."""
 
     rank: Positive = 8
-    """Rank R of the adapter."""
+    """Rank R of the adapter, of each meta-LoRA where gated; a multiple of `experts` where block,
+    and R in alpha / R is a block's then."""
     alpha: PositiveFloat = 16.0
     """Scaling of the adapter: its output is multiplied by alpha / rank."""
     dropout: Share = 0.05
     """Dropout on the adapter's input."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     """Names of the linear layers that get an adapter."""
+    kind: Literal["plain", "gated", "block", "dense"] = "plain"
+    """plain: M = 1; gated: meta-LoRAs weighted by the user (RecLoRA); block: the rank cut into blocks weighted by the
+    user (iLoRA); dense: M is a matrix made from the user (CFLoRA). The user's vector comes from bridges.lora_gate."""
+    experts: Positive = 4
+    """Meta-LoRAs of gated, blocks of block."""
+    combine: Literal["sum_of_products", "product_of_sums"] = "sum_of_products"
+    """Meta-LoRAs merge as `sum_k w_k B_k A_k` or `(sum_k w_k B_k) (sum_k w_k A_k)` (RecLoRA's code)."""
+    granularity: Literal["model", "layer", "module"] = "module"
+    """What shares one gate or one matrix: the whole model (iLoRA), a layer, or each module has its own (RecLoRA)."""
+    gate_width: NotNegative = 60
+    """Hidden layer between the user's vector and gate or matrix; 0: none."""
+    gate_dropout: Share = 0.1
+    """Dropout after it."""
+    gate_temperature: PositiveFloat = 1.0
+    """Temperature of the gate's softmax; higher: more even weights."""
+    gate_top: NotNegative = 0
+    """Only this many largest weights of a gate are kept, made to sum to one again; 0: all."""
+
+    def __post_init__(self) -> None:
+        if self.kind == "block" and self.rank % self.experts:
+            raise ValueError(f"rank {self.rank} must be a multiple of the number of blocks, experts {self.experts}")
+        if self.gate_top > self.experts:
+            raise ValueError(f"gate_top {self.gate_top} must be at most experts {self.experts}")
 
 
 @dataclass(frozen=True)
@@ -239,11 +263,20 @@ class DistillConfig:
 
 
 @dataclass(frozen=True)
+class LoraGateConfig:
+    """Adapter gate: the ID model's user state is what the LLM's adapter depends on (id2llm, weights)."""
+
+    enabled: bool = False
+    """Switch of the bridge; without it an adapter of kind gated or block has even weights, a dense one is plain."""
+
+
+@dataclass(frozen=True)
 class BridgesConfig:
     """What crosses between the two sides."""
 
     store: StoreConfig = field(default_factory=StoreConfig)
     mformer: MFormerConfig = field(default_factory=MFormerConfig)
+    lora_gate: LoraGateConfig = field(default_factory=LoraGateConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
 

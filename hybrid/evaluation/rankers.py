@@ -87,7 +87,8 @@ class LLMRanker:
         with inference(self.recommender, *self.exchange.bridges.values()):
             for batch in progress(self.prompts.target_batches(targets), "ranking llm"):
                 batch = batch.to(self.device)
-                hidden = self.recommender.states(batch, self.exchange.fill(batch).tokens)
+                filled = self.exchange.fill(batch)
+                hidden = self.recommender.states(batch, filled.tokens, filled.users)
                 parts.append(self.recommender.user_states(hidden))
                 numbers.append(batch.numbers)
         states = torch.cat(parts)

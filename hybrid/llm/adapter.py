@@ -1,10 +1,12 @@
 """The LoRA adapter of a frozen backbone, by PEFT; saved as a PEFT directory.
 
 Adapter weights are float32 whatever the backbone's dtype: with bfloat16's 8 bits small steps would round to nothing.
-LoRA: Hu et al. 2021, y = W x + (alpha / R) B A x.
+LoRA: Hu et al. 2021, y = W x + (alpha / R) B A x. A plain one is PEFT's own, so that its directory loads anywhere;
+those that depend on the user are of `bridges.lora`, which has to be imported before PEFT can load their directories.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +26,16 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 
 
-def attach_adapter(backbone: Backbone, config: LoRAConfig) -> "PeftModel":
+def attach_adapter(backbone: Backbone, config: LoRAConfig, user_width: int = 0) -> "PeftModel":
     """Put a LoRA on the layers named by ``config.targets``; only its weights are trainable.
 
-    The backbone's model is changed in place; B starts at zero, so its outputs do not change. Raises UserError where
-    a name fits no linear layer.
+    The backbone's model is changed in place; B starts at zero, so its outputs do not change. ``user_width`` is that of
+    the user vectors, where the adapter depends on them. Raises UserError where a name fits no linear layer.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
     _check_targets(backbone.model, config.targets)
-    settings = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=list(config.targets),
-        base_model_name_or_path=backbone.name,
-    )
+    settings = _peft_config(config, backbone.name, user_width)
     backbone.model.name_or_path = backbone.name  # what PEFT writes down as the base model
     with quiet_transformers():
         model = get_peft_model(backbone.model, settings, autocast_adapter_dtype=True)
@@ -47,6 +43,44 @@ def attach_adapter(backbone: Backbone, config: LoRAConfig) -> "PeftModel":
     if not trainable or any("lora_" not in name for name in trainable):
         raise RuntimeError(f"the adapter should make LoRA weights trainable and nothing else, got {trainable[:3]}")
     return model
+
+
+def given_users(model: nn.Module, users: Tensor | None) -> AbstractContextManager[None]:
+    """Within this context an adapter that depends on the user reads ``users`` [B, C]; None: texts of no user."""
+    tuner: Any = getattr(model, "base_model", None)
+    return tuner.given(users) if hasattr(tuner, "given") else nullcontext()
+
+
+def _peft_config(config: LoRAConfig, base_model: str, user_width: int) -> Any:
+    common: dict[str, Any] = {
+        "r": config.rank // config.experts if config.kind == "block" else config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "target_modules": list(config.targets),
+        "base_model_name_or_path": base_model,
+    }
+    if config.kind == "plain":
+        from peft import LoraConfig
+
+        return LoraConfig(**common)
+    from bridges.lora.tuner import CoreLoraConfig
+
+    gates: dict[str, Any] = {
+        "core": "gate",
+        "experts": config.experts,
+        "temperature": config.gate_temperature,
+        "top": config.gate_top,
+    }
+    if config.kind == "gated":
+        gates["combine"] = config.combine
+    return CoreLoraConfig(
+        **common,
+        **({"core": "dense"} if config.kind == "dense" else gates),
+        granularity=config.granularity,
+        condition_width=user_width,
+        hidden_width=config.gate_width,
+        router_dropout=config.gate_dropout,
+    )
 
 
 def save_adapter(model: "PeftModel", directory: Path) -> None:
@@ -106,13 +140,15 @@ def _is_linear(module: nn.Module) -> bool:
 def _check_config(model: "PeftModel", directory: Path) -> None:
     from peft import PeftConfig
 
+    import bridges.lora.tuner  # noqa: F401 - so that PEFT knows adapters of that kind
+
     try:
         saved: Any = PeftConfig.from_pretrained(str(directory))
     except Exception as error:  # a missing or broken file comes as several types
         raise UserError(f"{directory} is not a PEFT directory: {' '.join(str(error).split())[:200]}") from None
     own: Any = model.peft_config["default"]
-    for key in ("r", "lora_alpha", "target_modules"):
-        mine, theirs = getattr(own, key), getattr(saved, key, None)
+    for key in ("peft_type", "r", "lora_alpha", "target_modules", "core", "combine", "granularity", "experts"):
+        mine, theirs = getattr(own, key, None), getattr(saved, key, None)
         if mine != theirs:
             shown = [sorted(value) if isinstance(value, set) else value for value in (theirs, mine)]
             raise UserError(f"{directory / CONFIG_FILE}: {key} is {shown[0]}, but this run's adapter has {shown[1]}")

@@ -14,7 +14,7 @@ from bridges.protocols import SlotKind
 from bridges.soft_tokens import learned_tokens
 from hybrid.config.schema import LLMConfig
 from hybrid.errors import UserError
-from hybrid.llm.adapter import adapter_weights, attach_adapter
+from hybrid.llm.adapter import adapter_weights, attach_adapter, given_users
 from hybrid.llm.backbone import Backbone
 from hybrid.llm.prompts import Index, PromptBatch
 from hybrid.llm.saved import load_recommender, save_recommender
@@ -30,7 +30,8 @@ class LLMRecommender(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.lm: nn.Module = attach_adapter(backbone, config.lora) if config.tune == "lora" else backbone.model
+        lora = attach_adapter(backbone, config.lora, id_width) if config.tune == "lora" else None
+        self.lm: nn.Module = backbone.model if lora is None else lora
         self.suffix = nn.Parameter(_ordinary_embedding(backbone))
         n_prefix = config.prompt.prefix_tokens
         self.prefix = learned_tokens(n_prefix, backbone.width, backbone.embedding_norm) if n_prefix else None
@@ -41,23 +42,26 @@ class LLMRecommender(nn.Module):
         """Mean length of an input embedding: the size a soft token should have."""
         return self.backbone.embedding_norm
 
-    def states(self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor] = NO_SLOTS) -> Tensor:
+    def states(
+        self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor] = NO_SLOTS, users: Tensor | None = None
+    ) -> Tensor:
         """States at the suffix slots, [M, H] float32.
 
         ``slots`` holds the soft tokens: prefix [B, Q, H], user [B, H], item [S, H]; gradients flow into them. Without
-        a prefix there the model's own learned one is taken. Raises UserError where a slot of the prompts gets no token,
-        or tokens do not fit.
+        a prefix there the model's own learned one is taken. ``users`` [B, D] is what an adapter that depends on the
+        user reads. Raises UserError where a slot of the prompts gets no token, or tokens do not fit.
         """
-        hidden = self.hidden(self._embed(batch, slots))  # [B, T, H]
+        hidden = self.hidden(self._embed(batch, slots), users)  # [B, T, H]
         return hidden[batch.suffix_index].float()
 
-    def hidden(self, embeddings: Tensor) -> Tensor:
-        """Final states of input embeddings, [B, T, H] -> [B, T, H].
+    def hidden(self, embeddings: Tensor, users: Tensor | None = None) -> Tensor:
+        """Final states of input embeddings, [B, T, H] -> [B, T, H]; ``users`` [B, D]: see `states`.
 
         No mask: prompts are padded on the right, where a causal model's real positions never look, and without one
         attention runs its fastest kernel.
         """
-        return self.lm(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        with given_users(self.lm, users):
+            return self.lm(inputs_embeds=embeddings, use_cache=False).last_hidden_state
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Input embeddings of token ids, [B, T] -> [B, T, H], without gradient."""

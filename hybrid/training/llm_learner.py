@@ -56,7 +56,8 @@ class LLMLearner(Learner[PromptBatch]):
         """``softmax``, ``fill`` (the bridges' own terms) and one entry for each bridge with a say."""
         batch = batch.to(self.device)
         filled = self.exchange.fill(batch)
-        states = self.recommender.user_states(self.recommender.states(batch, filled.tokens))  # [M, P]
+        hidden = self.recommender.states(batch, filled.tokens, filled.users)
+        states = self.recommender.user_states(hidden)  # [M, P]
         matrix = self.recommender.item_matrix()  # [N, P]
         losses = {"softmax": cross_entropy(states @ matrix.T, batch.targets)}
         if filled.loss is not None:
@@ -72,7 +73,8 @@ class LLMLearner(Learner[PromptBatch]):
             if self.exchange.reads("llm", "user"):
                 for batch in progress(self.prompts.write_batches(), "writing llm states"):
                     batch = batch.to(self.device)
-                    hidden = self.recommender.states(batch, self.exchange.fill(batch).tokens)
+                    filled = self.exchange.fill(batch)
+                    hidden = self.recommender.states(batch, filled.tokens, filled.users)
                     states, known = self.recommender.user_states(hidden), batch.rows >= 0
                     store.write(
                         "llm", "user", states[known], step=step, fingerprint=fingerprint, index=batch.rows[known]

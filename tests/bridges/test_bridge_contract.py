@@ -20,6 +20,7 @@ SETTINGS = {
         "gate": True,
         "balance_weight": 0.01,
     },
+    "lora_gate": {},
     "knowledge": {"projection": "linear", "components": 256},
     "distill": {
         "id_weight": 0.3,
@@ -51,7 +52,7 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
     """Everything a bridge gives out for fixed inputs."""
     torch.manual_seed(3)
     fill = bridge.fill_slots(context)
-    losses = [fill.loss, bridge.loss("id", scored(16)), bridge.loss("llm", scored(12))]
+    losses = [fill.loss, fill.users, bridge.loss("id", scored(16)), bridge.loss("llm", scored(12))]
     return [t for t in (*fill.tokens.values(), bridge.item_features(), *losses) if t is not None]
 
 
@@ -102,11 +103,11 @@ def test_features_fit_the_item_table(bridge):
 
 
 def test_parameters_belong_to_the_receiving_side_and_all_learn(bridge, context):
-    # Targets need no parameters; everything else trains all of its own, through its own place only.
+    # Targets need no parameters, and a gate's are the adapter's; all others train theirs, through their own place only.
     parameters = list(bridge.parameters())
-    assert bool(parameters) == (bridge.direction != "both")
+    assert bool(parameters) == (bridge.place not in ("targets", "weights"))
     if bridge.direction == "id2llm":
-        assert bridge.slots()
+        assert bool(bridge.slots()) == (bridge.place == "prompt")
         assert bridge.item_features() is None
     elif bridge.direction == "llm2id":
         assert not bridge.slots()
@@ -153,7 +154,7 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 
 def test_order_is_the_registrys(full_store):
-    assert list(BRIDGES) == ["store", "mformer", "knowledge", "distill"]
+    assert list(BRIDGES) == ["store", "mformer", "lora_gate", "knowledge", "distill"]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 

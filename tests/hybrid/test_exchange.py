@@ -121,3 +121,37 @@ def test_inference_gives_every_module_its_mode_back():
         assert not model.training
         assert not torch.is_grad_enabled()
     assert (model.training, model[0].training, model[1].training) == (True, False, True)
+
+
+def test_the_adapter_gate_hands_over_the_id_models_states(tiny):
+    config = tiny(
+        "arm=id2llm", "bridges.lora_gate.enabled=true", "bridges.mformer.enabled=false", "llm.lora.kind=gated"
+    )
+    system = make_system(config)
+    fill_store(system)
+    batch = next(system.prompts.epoch(0))
+    users = system.exchange.fill(batch).users
+    known = (batch.id_items > 0).sum(dim=1)
+    with inference(system.id_model):
+        expected = system.id_model.last_states(batch.id_items, known)
+    assert torch.equal(users, expected)
+    closed = make_system(tiny("arm=llm2id", "bridges.lora_gate.enabled=true", "llm.lora.kind=gated"))
+    assert closed.exchange.fill(batch).users is None
+
+
+def test_a_gated_adapter_trains_in_a_run(tiny):
+    from hybrid.training.llm_learner import LLMLearner
+
+    config = tiny(
+        "arm=id2llm", "bridges.lora_gate.enabled=true", "bridges.mformer.enabled=false", "llm.lora.kind=gated"
+    )
+    system = make_system(config)
+    fill_store(system)
+    system.encode_items(0)
+    learner = LLMLearner(config, system.recommender, system.prompts, system.exchange, system.data, system.device, 1)
+    learner.wake()
+    router = dict(system.recommender.lm.base_model.router().named_parameters())
+    before = {name: weight.detach().clone() for name, weight in router.items()}
+    for batch in learner.batches(0, 0):
+        learner.step(batch)
+    assert any(not torch.equal(weight, before[name]) for name, weight in router.items())
