@@ -1,10 +1,14 @@
 """Everything a run is made of: data, both sides, and the exchange between them."""
 
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.config.schema import Config
@@ -12,7 +16,7 @@ from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES, Exchange, create_exchange, prefix_width
 from hybrid.item_histories import encode_histories
-from hybrid.llm.backbone import load_backbone
+from hybrid.llm.backbone import Backbone, load_backbone
 from hybrid.llm.item_vectors import Encoding, encode_items
 from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.prompts import PromptBuilder
@@ -24,32 +28,28 @@ from idmodels.registry import create_id_model
 ID, LLM, BRIDGES, STORE = "id.safetensors", "llm", "bridges.safetensors", "store.safetensors"
 
 
-@dataclass
-class System:
+@dataclass(kw_only=True)
+class BaseSystem(ABC):
     """The models of one arm and what lies between them; a side that the arm does not train is None."""
 
     config: Config
-    data: TrainingData
     device: torch.device
-    id_model: IDModel | None
+    id_model: nn.Module | None
     recommender: LLMRecommender | None
-    prompts: PromptBatches | None
     exchange: Exchange
-
-    def need_id(self) -> IDModel:
-        """The ID model of an arm that has one."""
-        assert self.id_model is not None
-        return self.id_model
 
     def need_llm(self) -> LLMRecommender:
         """The LLM recommender of an arm that has one."""
         assert self.recommender is not None
         return self.recommender
 
-    def need_prompts(self) -> PromptBatches:
-        """The prompts of an arm with an LLM."""
-        assert self.prompts is not None
-        return self.prompts
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """Vectors of the item texts by the LLM as it is now, [N, H]."""
+
+    @abstractmethod
+    def start_head(self) -> None:
+        """Called before the LLM's first step: what it may start from of the ID side."""
 
     def encode_items(self, step: int) -> None:
         """Encode the item texts with the LLM as it is now; for its scorer, and for the store where a bridge reads it.
@@ -57,27 +57,16 @@ class System:
         The untuned LLM encodes the same texts once; later runs read its vectors from the cache. Items as histories have
         no cache: their prompts hold what the bridges make of them.
         """
-        recommender, llm = self.need_llm(), self.config.llm
+        recommender = self.need_llm()
         uses_vectors = isinstance(recommender.scorer, SuffixCosine)
         if not uses_vectors and not self.exchange.reads("llm", "text"):
             return
-        if llm.item_pooling == "history":
-            vectors = encode_histories(recommender, self.exchange, self.need_prompts(), self.data.n_items)
-        else:
-            encoding = Encoding(llm.item_pooling, llm.encode_tokens)
-            vectors = encode_items(recommender, self.data.item_text, encoding, Path(self.config.data.cache_dir))
+        vectors = self.item_vectors()
         if isinstance(recommender.scorer, SuffixCosine):
             recommender.scorer.set_item_vectors(vectors.to(self.device))
         if self.exchange.reads("llm", "text"):
             store = self.exchange.store
             store.write("llm", "text", vectors, step=step, fingerprint=self.exchange.fingerprint)
-
-    def start_head(self) -> None:
-        """Let an `id_head` scorer start from the ID model's item table, where knowledge may cross that way."""
-        if self.recommender is not None and "id2llm" in self.exchange.directions:
-            scorer = self.recommender.scorer
-            if isinstance(scorer, IdHead):
-                scorer.load_table(self.need_id().item_table().detach())
 
     def serving_parameters(self) -> int:
         """Weights that answering with the LLM side needs: the model, what its prompts read, the scorer."""
@@ -111,6 +100,39 @@ class System:
         self.exchange.refresh()
 
 
+@dataclass(kw_only=True)
+class System(BaseSystem):
+    """Next items: an ID model and a language model that rank the catalogue."""
+
+    data: TrainingData
+    id_model: IDModel | None
+    prompts: PromptBatches | None
+
+    def need_id(self) -> IDModel:
+        """The ID model of an arm that has one."""
+        assert self.id_model is not None
+        return self.id_model
+
+    def need_prompts(self) -> PromptBatches:
+        """The prompts of an arm with an LLM."""
+        assert self.prompts is not None
+        return self.prompts
+
+    def item_vectors(self) -> Tensor:
+        """See `BaseSystem`."""
+        recommender, llm = self.need_llm(), self.config.llm
+        if llm.item_pooling == "history":
+            return encode_histories(recommender, self.exchange, self.need_prompts(), self.data.n_items)
+        return text_vectors(self.config, recommender, self.data.item_text)
+
+    def start_head(self) -> None:
+        """Let an `id_head` scorer start from the ID model's item table, where knowledge may cross that way."""
+        if self.recommender is not None and "id2llm" in self.exchange.directions:
+            scorer = self.recommender.scorer
+            if isinstance(scorer, IdHead):
+                scorer.load_table(self.need_id().item_table().detach())
+
+
 def build_system(config: Config, data: TrainingData) -> System:
     """Load and create what the config's arm needs.
 
@@ -140,7 +162,15 @@ def build_system(config: Config, data: TrainingData) -> System:
     for bridge in exchange.bridges.values():
         bridge.to(device)
     prompts = _prompts(config, data, recommender, exchange) if recommender else None
-    system = System(config, data, device, id_model, recommender, prompts, exchange)
+    system = System(
+        config=config,
+        data=data,
+        device=device,
+        id_model=id_model,
+        recommender=recommender,
+        prompts=prompts,
+        exchange=exchange,
+    )
     torch.manual_seed(config.seed)
     return system
 
@@ -157,13 +187,25 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _recommender(config: Config, data: TrainingData, device: torch.device, id_width: int) -> LLMRecommender:
-    if not any(data.item_text):
+def text_vectors(config: Config, recommender: LLMRecommender, texts: Sequence[str]) -> Tensor:
+    """Vectors of item texts [N], [N, H], by ``llm.item_pooling`` mean or suffix; of an untuned model from the cache."""
+    llm = config.llm
+    pooling: Literal["mean", "suffix"] = "suffix" if llm.item_pooling == "suffix" else "mean"
+    return encode_items(recommender, texts, Encoding(pooling, llm.encode_tokens), Path(config.data.cache_dir))
+
+
+def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Backbone:
+    """The backbone of a run; UserError where no item has a text for it to read."""
+    if not any(texts):
         raise UserError(
             "no item has a text, so there is nothing for the LLM to read; name the file with one row per item in "
             "data.item_file (and its text columns in data.text_fields), or train the ID model alone: arm=id_only"
         )
-    backbone = load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
+    return load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
+
+
+def _recommender(config: Config, data: TrainingData, device: torch.device, id_width: int) -> LLMRecommender:
+    backbone = load_llm(config, data.item_text, device)
     llm = config.llm
     if prefix_width(config.bridges, config.arm):  # a bridge fills the prefix
         llm = replace(llm, prompt=replace(llm.prompt, prefix_tokens=0))

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
-from hybrid.system import BRIDGES, LLM, System
+from hybrid.system import BRIDGES, LLM, BaseSystem
 from hybrid.training.learner import Learner
 from hybrid.training.run_directory import RunDirectory, disk_errors
 
@@ -23,7 +23,7 @@ def keep_id(learner: Learner[Any], run: RunDirectory) -> None:
             beside.unlink(missing_ok=True)
 
 
-def take_best(system: System, learner: Learner[Any], run: RunDirectory) -> None:
+def take_best(system: BaseSystem, learner: Learner[Any], run: RunDirectory) -> None:
     """Put the side's best weights in the place of those it has, with an optimiser that starts anew.
 
     The other side stays as it is. An LLM side takes up its best item vectors as well.

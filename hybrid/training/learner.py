@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from hybrid.config.schema import OptimizerConfig, Side
 from hybrid.errors import UserError
-from hybrid.evaluation.rankers import Ranker
 from hybrid.modes import set_learning
 
 Batch = TypeVar("Batch")
@@ -31,7 +30,6 @@ class Learner(ABC, Generic[Batch]):
     """
 
     side: Side
-    ranker: Ranker
 
     def __init__(
         self,

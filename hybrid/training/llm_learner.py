@@ -23,6 +23,7 @@ class LLMLearner(Learner[PromptBatch]):
     """Trains adapter, suffix and scorer of the language model, and the bridges that bring it knowledge."""
 
     side = "llm"
+    ranker: LLMRanker
 
     def __init__(
         self,

@@ -1,9 +1,10 @@
 """The run: sides take turns, write to the exchange store, are validated, and everything is saved."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from tqdm import tqdm
 
@@ -11,7 +12,7 @@ from hybrid.checkpoint_files import load_optimizers, load_rng, save_optimizers, 
 from hybrid.config.schema import Side
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES
-from hybrid.system import System
+from hybrid.system import BaseSystem, System
 from hybrid.training.best_weights import keep_id, take_best
 from hybrid.training.checkpoint import Checkpoints
 from hybrid.training.early_stopping import EarlyStopping
@@ -21,20 +22,23 @@ from hybrid.training.llm_learner import LLMLearner
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 from hybrid.training.schedule import Schedule, Turn
-from hybrid.training.validation import Validator
+from hybrid.training.validation import SideValidator, Validator
 from idmodels.saved import save_id_model
 
 log = logging.getLogger(__name__)
 
 
-class Trainer:
-    """Trains the sides of one arm in turns. Nothing is written before `train`.
+AnySystem = TypeVar("AnySystem", bound=BaseSystem)
+
+
+class BaseTrainer(ABC, Generic[AnySystem]):
+    """Trains the sides of one arm in turns, whatever their task. Nothing is written before `train`.
 
     Raises:
         UserError: a side has nothing to train on.
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: AnySystem) -> None:
         self.system, self.config = system, system.config
         sides = SIDES[self.config.arm]
         self.schedule = Schedule(self.config.train.schedule, sides)
@@ -51,9 +55,7 @@ class Trainer:
         newest = self.checkpoints.latest() if resume else None
         state: dict[str, Any] = read_json(newest / "state.json") if newest else {}
         self.monitor = Monitor(run.path, state.get("sizes"))
-        self.validator = Validator(
-            self.system, {side: learner.ranker for side, learner in self.learners.items()}, self.monitor
-        )
+        self.validator = self._validator()
         if newest is not None:
             self._load(newest, state)
         elif resume:
@@ -75,13 +77,22 @@ class Trainer:
         self.monitor.close()
         return best
 
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """Validation metric that picks the best model of a side."""
+
+    @abstractmethod
     def _learner(self, side: Side) -> Learner[Any]:
-        system, units = self.system, self.schedule.total(side)
-        if side == "id":
-            return IDLearner(system.config, system.need_id(), system.exchange, system.data, system.device, units)
-        return LLMLearner(
-            system.config, system.need_llm(), system.need_prompts(), system.exchange, system.data, system.device, units
-        )
+        """One side of the system while it trains."""
+
+    @abstractmethod
+    def _validator(self) -> SideValidator:
+        """What measures a side, once the monitor is there."""
+
+    @abstractmethod
+    def _keep_id(self, metrics: Mapping[str, float]) -> None:
+        """Write the ID side as it is into `RunDirectory.best_id`."""
 
     def _prepare(self) -> None:
         """Before the first turn: the untuned LLM's item vectors, so that knowledge can cross from the start.
@@ -91,6 +102,11 @@ class Trainer:
         if self.system.recommender is not None:
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
+        for side, learner in self.learners.items():
+            if not self.schedule.total(side):
+                log.info("%s side: not trained, kept as it is", side)
+                self._validate(learner)
+                learner.sleep()
         self.prepared = True
 
     def _phase(self, turn: Turn) -> None:
@@ -175,7 +191,7 @@ class Trainer:
         learner.sleep()
         metrics = self.validator.validate(learner.side, learner.steps, learner.epoch, self.step)
         stopping = self.stopping[learner.side]
-        if stopping.update(metrics[self.config.evaluation.metric], learner.steps):
+        if stopping.update(metrics[self.metric], learner.steps):
             self._keep_best(learner.side, metrics)
         if stopping.exhausted:
             log.info("%s side: no better for %d validations, stopped", learner.side, stopping.waited)
@@ -188,11 +204,9 @@ class Trainer:
         self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
 
     def _keep_best(self, side: Side, metrics: Mapping[str, float]) -> None:
-        """Keep the side at its best: the ID model alone and folded; the LLM with all that its prompts read."""
+        """Keep the side at its best; the LLM with all that its prompts read."""
         if side == "id":
-            model, ids = self.system.need_id(), self.system.data.item_ids
-            extra = {"valid": dict(metrics)}
-            replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids, extra))
+            self._keep_id(metrics)
             if self.config.train.id.phase_end == "best":
                 keep_id(self.learners["id"], self.run)
         else:
@@ -234,3 +248,30 @@ class Trainer:
         self.prepared = True
         load_rng(directory / "rng.safetensors")
         log.info("going on from %s", directory)
+
+
+class Trainer(BaseTrainer[System]):
+    """Trains the sides to rank the next item."""
+
+    @property
+    def metric(self) -> str:
+        """See `BaseTrainer`."""
+        return self.config.evaluation.metric
+
+    def _learner(self, side: Side) -> Learner[Any]:
+        system, units = self.system, self.schedule.total(side)
+        if side == "id":
+            return IDLearner(system.config, system.need_id(), system.exchange, system.data, system.device, units)
+        return LLMLearner(
+            system.config, system.need_llm(), system.need_prompts(), system.exchange, system.data, system.device, units
+        )
+
+    def _validator(self) -> SideValidator:
+        rankers = {side: cast(IDLearner | LLMLearner, learner).ranker for side, learner in self.learners.items()}
+        return Validator(self.system, rankers, self.monitor)
+
+    def _keep_id(self, metrics: Mapping[str, float]) -> None:
+        """The model alone and folded."""
+        model, ids = self.system.need_id(), self.system.data.item_ids
+        extra = {"valid": dict(metrics)}
+        replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids, extra))

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,16 @@ log = logging.getLogger(__name__)
 AGREEMENT_K = 20
 SHOWN_USERS = 4
 SHOWN_ITEMS = 5
+
+
+class SideValidator(Protocol):
+    """Measures one side at a time on the validation part, and shows it."""
+
+    def validate(self, side: Side, own_step: int, epoch: int, step: int) -> dict[str, float]:
+        """Metrics of one side, logged over its own steps."""
+
+    def finish(self, results: Mapping[str, float]) -> None:
+        """Called once at the end, with the best values."""
 
 
 class Validator:
@@ -53,8 +64,7 @@ class Validator:
 
     def finish(self, results: Mapping[str, float]) -> None:
         """Hyper-parameters with the final metrics, and the item embeddings with titles."""
-        flat = {item.key: _value(self.config, item.key) for item in settings()}
-        self.monitor.hyperparameters(flat, results)
+        self.monitor.hyperparameters(flat_settings(self.config), results)
         self.monitor.record("finished", dict(results))
         for side, ranker in self.rankers.items():
             self.monitor.projector(f"items/{side}", ranker.item_matrix(), self.system.data.item_text)
@@ -88,6 +98,11 @@ class Validator:
         prompt = self.config.llm.prompt
         titles = [self.system.data.item_text[item] for item in history[-prompt.history_items :]]
         return "\n- ".join([prompt.instruction, *titles])
+
+
+def flat_settings(config: Config) -> dict[str, object]:
+    """Every setting of a config by its dotted key."""
+    return {item.key: _value(config, item.key) for item in settings()}
 
 
 def draw_targets(targets: Targets, count: int, seed: int) -> Targets:
