@@ -35,6 +35,8 @@ class Backbone:
     """As the config names it."""
     fingerprint: str
     """16 hex digits that stand for the weights, the tokenizer and the number of layers."""
+    directory: Path | None = None
+    """Where the files are; None for tiny-random."""
 
     @property
     def layers(self) -> int:
@@ -58,7 +60,7 @@ def load_backbone(config: LLMConfig, cache_dir: Path, device: torch.device, seed
     Raises UserError where the name leads nowhere, the model is not a causal language model or has fewer layers than
     asked for; all of that before weights are loaded.
     """
-    dtype = choose_dtype(config.dtype, device)
+    dtype, directory = choose_dtype(config.dtype, device), None
     if config.name == TINY:
         layers = _layers_to_keep(config, LAYERS)
         model, tokenizer = tiny_model(layers, seed, dtype), tiny_tokenizer()
@@ -70,7 +72,7 @@ def load_backbone(config: LLMConfig, cache_dir: Path, device: torch.device, seed
         model, tokenizer = _load(directory, model_config, dtype, config.name)
         content = directory_hash(directory, cache_dir)
     nn.Module.to(model, device=device).requires_grad_(False).eval()
-    return Backbone(model, tokenizer, model.config.hidden_size, config.name, short_hash(content, layers))
+    return Backbone(model, tokenizer, model.config.hidden_size, config.name, short_hash(content, layers), directory)
 
 
 def _directory(config: LLMConfig, cache_dir: Path) -> Path:

@@ -1,0 +1,158 @@
+"""What the LLM is asked, what it answers, and what is remembered."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
+from hybrid.config.schema import LLMConfig
+from hybrid.errors import UserError
+from hybrid.llm import knowledge
+from hybrid.llm.backbone import Backbone, load_backbone
+from hybrid.llm.generate import greedy
+from hybrid.llm.knowledge import room_for_prompt, write_knowledge
+from hybrid.llm.requests import Requests, history_text, item_prompts, user_prompts
+from hybrid.llm.tiny import tiny_config, tiny_tokenizer
+from hybrid.llm.vocabulary import load_vocabulary
+
+REQUESTS = Requests("They {history}. Taste?", "Tell of {item}.", history_items=3)
+TEXTS = ["", "Alpha", "Bravo", "Charlie", "Delta"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model with a head that is not its input embeddings."""
+    torch.manual_seed(0)
+    LlamaForCausalLM(tiny_config(2)).save_pretrained(tmp_path / "model")
+    tiny_tokenizer().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def load(folder: Path, tmp_path: Path) -> Backbone:
+    return load_backbone(LLMConfig(name=str(folder), dtype="float32"), tmp_path / "cache", torch.device("cpu"))
+
+
+def text_of(backbone: Backbone, prompts: list[list[int]]) -> list[str]:
+    return backbone.tokenizer.batch_decode(prompts)
+
+
+def test_vocabulary_is_the_models_own_head(folder: Path, tmp_path: Path) -> None:
+    backbone = load(folder, tmp_path)
+    whole = AutoModelForCausalLM.from_pretrained(folder)
+    tokens = torch.arange(1, 9)[None]
+    states = backbone.model(tokens).last_hidden_state
+    expected = whole(tokens).logits
+    torch.testing.assert_close(load_vocabulary(backbone).logits(states), expected)
+    torch.testing.assert_close(load_vocabulary(backbone, [5, 70]).logits(states), expected[..., [5, 70]])
+
+
+def test_vocabulary_of_a_tied_model_is_its_embeddings(backbone: Backbone) -> None:
+    assert load_vocabulary(backbone).weight.data_ptr() == backbone.embeddings.data_ptr()
+
+
+def test_greedy_equals_transformers_one_prompt_at_a_time(folder: Path, tmp_path: Path) -> None:
+    backbone, whole = load(folder, tmp_path), AutoModelForCausalLM.from_pretrained(folder)
+    prompts = [[3, 4, 5, 6, 7], [9], [11, 12, 13]]
+    found = greedy(backbone, load_vocabulary(backbone), prompts, 6)
+    for prompt, answer in zip(prompts, found, strict=True):
+        expected = whole.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=6, eos_token_id=0)
+        assert answer == [token for token in expected[0, len(prompt) :].tolist() if token]
+        assert len(answer) <= 6
+
+
+def test_generation_ends_before_the_end_token(backbone: Backbone) -> None:
+    class Scripted:
+        """Says a, b, then the end; then c, which must not be seen."""
+
+        def __init__(self, *rows: list[int]) -> None:
+            self.rows, self.step = rows, 0
+
+        def logits(self, states: torch.Tensor) -> torch.Tensor:
+            best = torch.tensor([row[self.step] for row in self.rows])
+            self.step += 1
+            return torch.nn.functional.one_hot(best, 257).float()
+
+    assert greedy(backbone, Scripted([65, 66, 0, 67], [70, 0, 71, 72]), [[1], [2, 3]], 4) == [[65, 66], [70]]
+    assert greedy(backbone, Scripted([0]), [[1]], 4) == [[]]
+
+
+def test_history_by_what_the_user_thought() -> None:
+    assert history_text(["A", "B", "C"], [1, 0, 1]) == "liked: A; C. did not like: B"
+    assert history_text(["A", "", "C"], [-1, -1, -1]) == "had: A; C"
+
+
+def test_user_requests_name_the_last_behaviours_only(backbone: Backbone) -> None:
+    items, liked = np.array([1, 2, 3, 4]), np.array([1, 1, 1, 0])
+    prompts, n_cut = user_prompts(backbone.tokenizer, REQUESTS, TEXTS, [(items, liked), (items[:0], liked[:0])], 500)
+    assert text_of(backbone, prompts) == ["They liked: Bravo; Charlie. did not like: Delta. Taste?\n", ""]
+    assert n_cut == 0
+
+
+def test_a_request_longer_than_the_context_loses_its_oldest_items(backbone: Backbone) -> None:
+    history = (np.array([1, 2, 3]), np.array([1, 1, 1]))
+    prompts, n_cut = user_prompts(backbone.tokenizer, REQUESTS, TEXTS, [history], 35)
+    assert text_of(backbone, prompts) == ["They liked: Bravo; Charlie. Taste?\n"]
+    assert n_cut == 1
+    with pytest.raises(UserError, match="single item does not fit into the 10 tokens"):
+        user_prompts(backbone.tokenizer, REQUESTS, TEXTS, [history], 10)
+
+
+def test_an_item_text_longer_than_the_context_is_cut(backbone: Backbone) -> None:
+    prompts, n_cut = item_prompts(backbone.tokenizer, REQUESTS, ["", "one two three four", "one"], 20)
+    assert text_of(backbone, prompts) == ["", "Tell of one two.\n", "Tell of one.\n"]
+    assert n_cut == 1
+
+
+def test_requests_need_their_slots() -> None:
+    with pytest.raises(UserError, match=r"user_request must contain \{history\}"):
+        Requests("Taste?", "{item}", 3)
+
+
+def test_what_was_written_once_is_not_generated_again(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+
+    def answer(_, __, prompts, new_tokens):
+        asked.extend(prompts)
+        return [[*prompt, 33] for prompt in prompts]
+
+    monkeypatch.setattr(knowledge, "greedy", answer)
+    first = write_knowledge(backbone, [[65, 66], [], [67]], 8, tmp_path, "users")
+    assert first == text_of(backbone, [[65, 66, 33], [], [67, 33]])
+    again = write_knowledge(backbone, [[67], [68], [65, 66]], 8, tmp_path, "users")
+    assert asked == [[65, 66], [67], [68]]
+    assert (again[0], again[2]) == (first[2], first[0])
+    write_knowledge(backbone, [[67]], 9, tmp_path, "users")  # another length is another text
+    assert asked[3:] == [[67]]
+
+
+def test_texts_are_kept_while_generation_goes_on(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(knowledge, "KEPT_BATCHES", 1)
+    monkeypatch.setattr(knowledge, "BATCH_TOKENS", 1)
+
+    def answer(_, __, prompts, new_tokens):
+        if prompts == [[67]]:
+            raise KeyboardInterrupt
+        return prompts
+
+    monkeypatch.setattr(knowledge, "greedy", answer)
+    with pytest.raises(KeyboardInterrupt):
+        write_knowledge(backbone, [[65, 66], [67]], 4, tmp_path, "users")
+    (file,) = (tmp_path / "knowledge").iterdir()
+    assert list(json.loads(file.read_text()).values()) == text_of(backbone, [[65, 66]])
+
+
+def test_a_damaged_file_is_written_again(backbone: Backbone, tmp_path: Path) -> None:
+    first = write_knowledge(backbone, [[65, 66]], 4, tmp_path, "users")
+    (file,) = (tmp_path / "knowledge").iterdir()
+    file.write_text("{broken")
+    assert write_knowledge(backbone, [[65, 66]], 4, tmp_path, "users") == first
+
+
+def test_room_for_a_prompt(backbone: Backbone) -> None:
+    context = backbone.model.config.max_position_embeddings
+    assert room_for_prompt(backbone, 48) == context - 48
+    with pytest.raises(UserError, match=f"reads {context} tokens in all"):
+        room_for_prompt(backbone, context)
