@@ -48,8 +48,9 @@ class ClickModel(nn.Module, ABC):
     def __init__(self, n_items: int, settings: ClickSettings) -> None:
         super().__init__()
         self.n_items, self.settings = n_items, settings
-        # A list hides the callable from nn.Module: features belong to a bridge, not to this model's weights.
+        # Lists hide the callables from nn.Module: features belong to a bridge, not to this model's weights.
         self._item_features: list[Callable[[], Tensor]] = []
+        self._pair_features: list[Callable[[Tensor, Tensor], Tensor]] = []
 
     @property
     @abstractmethod
@@ -83,6 +84,22 @@ class ClickModel(nn.Module, ABC):
     def attach_item_features(self, features: Callable[[], Tensor]) -> None:
         """Add ``features()`` [N, D] to the item table from now on."""
         self._item_features.append(features)
+
+    def attach_pair_features(self, features: Callable[[Tensor, Tensor], Tensor]) -> None:
+        """Read ``features(users, targets)``, [B] and [B] -> [B, F], from now on; F is ``settings.feature_width``.
+
+        Raises IDModelError where the model was made for no features.
+        """
+        if not self.settings.feature_width:
+            raise IDModelError(f"{self.settings.model}: was made without features (feature_width 0)")
+        self._pair_features.append(features)
+
+    def pair_features(self, batch: ClickBatch) -> Tensor:
+        """What is attached for each user and target, [B, F]; zero until something is."""
+        total = torch.zeros(len(batch.targets), self.settings.feature_width, device=batch.targets.device)
+        for features in self._pair_features:
+            total = total + features(batch.users, batch.targets)
+        return total
 
     def item_table(self) -> Tensor:
         """The item vectors of histories and targets, [N, D]."""

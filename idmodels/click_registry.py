@@ -46,7 +46,8 @@ def create_click_model(
         sequence: shape of a sequential ID model; its history length counts, not that of ``settings``.
 
     Raises:
-        IDModelError: an unknown ``settings.model``, fewer than two rows, or a hard search without categories.
+        IDModelError: an unknown ``settings.model``, fewer than two rows, a hard search without categories, or a
+            model of RecBole that is to read features.
     """
     if settings.model.lower().startswith(PREFIX):
         from idmodels.recbole_clicks import create_recbole_clicks

@@ -57,3 +57,5 @@ class ClickSettings(ClickShape):
 
     model: str = "din"
     """Name in the registry: dcnv2, deepfm, din, sim; or a sequential ID model, or recbole:NAME."""
+    feature_width: int = 0
+    """Width F of the features of a user and an item that are attached; 0: none."""

@@ -18,7 +18,7 @@ class DCNv2(EmbeddedClicks):
 
     def __init__(self, n_items: int, settings: ClickSettings) -> None:
         super().__init__(n_items, settings)
-        width = 3 * settings.width
+        width = 3 * settings.width + settings.feature_width
         self.cross = nn.ModuleList(nn.Linear(width, width) for _ in range(settings.cross_layers))
         self.cross_weight = nn.Linear(width, 1)
         self.predict = mlp([width, *settings.hidden_widths], settings.activation, settings.dropout)
@@ -37,7 +37,8 @@ class DCNv2(EmbeddedClicks):
         """See `ClickModel`."""
         self.check_length(batch.histories)
         table = self.item_table()
-        fields = torch.cat([*pooled_by_mark(table, batch), F.embedding(batch.targets, table)], dim=1)  # [B, 3 * D]
+        target = F.embedding(batch.targets, table)
+        fields = torch.cat([*pooled_by_mark(table, batch), target, self.pair_features(batch)], dim=1)  # [B, 3 * D + F]
         crossed = fields
         for layer in self.cross:
             crossed = fields * layer(crossed) + crossed

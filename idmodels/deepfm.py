@@ -21,7 +21,8 @@ class DeepFM(EmbeddedClicks):
         self.item_weight = nn.Embedding(n_items, 1)
         nn.init.zeros_(self.item_weight.weight)
         self.field_weight = nn.Linear(2 * settings.width, 1)
-        self.predict = mlp([3 * settings.width, *settings.hidden_widths], settings.activation, settings.dropout)
+        width = 3 * settings.width + settings.feature_width
+        self.predict = mlp([width, *settings.hidden_widths], settings.activation, settings.dropout)
 
     @property
     def state_width(self) -> int:
@@ -41,5 +42,5 @@ class DeepFM(EmbeddedClicks):
         target = F.embedding(batch.targets, table)
         first = self.item_weight(batch.targets) + self.field_weight(torch.cat([liked, disliked], dim=1))
         pairs = (target * (liked + disliked) + liked * disliked).sum(dim=1, keepdim=True) * self.settings.width**0.5
-        deep = self.predict(torch.cat([liked, disliked, target], dim=1))
+        deep = self.predict(torch.cat([liked, disliked, target, self.pair_features(batch)], dim=1))
         return (first + pairs + deep).squeeze(1)

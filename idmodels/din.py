@@ -20,7 +20,8 @@ class DIN(EmbeddedClicks):
         super().__init__(n_items, settings)
         self.mark_embedding = mark_embedding(settings.width)
         self.attention = AttentionUnit(settings.width, settings.attention_widths, settings.activation)
-        self.predict = mlp([3 * settings.width, *settings.hidden_widths], settings.activation, settings.dropout)
+        width = 3 * settings.width + settings.feature_width
+        self.predict = mlp([width, *settings.hidden_widths], settings.activation, settings.dropout)
 
     @property
     def state_width(self) -> int:
@@ -37,7 +38,8 @@ class DIN(EmbeddedClicks):
         table = self.item_table()
         target = F.embedding(batch.targets, table)  # [B, D]
         interest = self._interest(table, batch, target)
-        return self.predict(torch.cat([interest, target, interest * target], dim=1)).squeeze(1)
+        inputs = [interest, target, interest * target, self.pair_features(batch)]
+        return self.predict(torch.cat(inputs, dim=1)).squeeze(1)
 
     def _interest(self, table: Tensor, batch: ClickBatch, target: Tensor) -> Tensor:
         self.check_length(batch.histories)

@@ -55,9 +55,16 @@ def create_recbole_clicks(n_items: int, n_users: int, settings: ClickSettings) -
 
 
 class RecBoleClicks(ClickModel):
-    """What both kinds have in common: no item features can be added."""
+    """What both kinds have in common: no features can be added. Raises IDModelError where some are announced."""
 
     inner: Any
+
+    def __init__(self, n_items: int, settings: ClickSettings) -> None:
+        super().__init__(n_items, settings)
+        if settings.feature_width:
+            raise IDModelError(
+                f"{settings.model} cannot read features of users and items; use din, sim, deepfm or dcnv2"
+            )
 
     @property
     def width(self) -> int:

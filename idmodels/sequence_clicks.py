@@ -14,7 +14,7 @@ from idmodels.contract import IDModel
 
 
 class SequenceClicks(ClickModel):
-    """``state . e_target + bias``, with the model's own states and item table.
+    """``state . e_target + bias``, with the model's own states and item table, plus a linear form of any features.
 
     ``settings.max_length`` must be that of the model.
     """
@@ -23,6 +23,7 @@ class SequenceClicks(ClickModel):
         super().__init__(model.n_items, settings)
         self.model = model
         self.bias = nn.Parameter(model.item_embedding.weight.new_zeros(()))
+        self.feature_weight = nn.Linear(settings.feature_width, 1, bias=False) if settings.feature_width else None
 
     @property
     def width(self) -> int:
@@ -49,7 +50,8 @@ class SequenceClicks(ClickModel):
     def logits(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`."""
         table = self.item_table()
-        return (self._state(batch, table) * F.embedding(batch.targets, table)).sum(dim=1) + self.bias
+        logits = (self._state(batch, table) * F.embedding(batch.targets, table)).sum(dim=1) + self.bias
+        return logits if self.feature_weight is None else logits + self.feature_weight(self.pair_features(batch))[:, 0]
 
     def _state(self, batch: ClickBatch, table: Tensor) -> Tensor:
         self.check_length(batch.histories)

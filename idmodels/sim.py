@@ -42,7 +42,7 @@ class SIM(EmbeddedClicks):
         self.distance_embedding = nn.Embedding(_DISTANCES, width)
         self.found_attention = nn.MultiheadAttention(width, settings.heads, batch_first=True)
         self.recent_attention = AttentionUnit(width, settings.attention_widths, activation)
-        self.predict = mlp([4 * width, *hidden], activation, settings.dropout)
+        self.predict = mlp([4 * width + settings.feature_width, *hidden], activation, settings.dropout)
         if settings.search == "soft":
             self.search_bias = nn.Linear(width, 1)
             self.search_key, self.search_query = (
@@ -120,7 +120,7 @@ class SIM(EmbeddedClicks):
 
     def _logits(self, table: Tensor, batch: ClickBatch) -> Tensor:
         state, target = self._state(table, batch), F.embedding(batch.targets, table)
-        inputs = [state, target, state[:, : self.settings.width] * target]
+        inputs = [state, target, state[:, : self.settings.width] * target, self.pair_features(batch)]
         return self.predict(torch.cat(inputs, dim=1)).squeeze(1)
 
     def _search_logits(self, table: Tensor, batch: ClickBatch) -> Tensor:

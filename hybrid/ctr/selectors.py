@@ -1,12 +1,13 @@
 """Which of a user's earlier behaviours the language model reads before it judges a sample.
 
-Letters: M samples, K behaviours read.
+Letters: M samples, K behaviours read, N items (row 0 is padding), P width of the space of behaviours.
 """
 
 from typing import Protocol
 
 import numpy as np
 
+from bridges.retrieval import most_similar
 from hybrid.data.clicks import Samples
 
 
@@ -28,3 +29,17 @@ class RecentBehaviours:
         first = np.maximum(samples.starts, samples.ends - count)
         positions = first[:, None] + np.arange(count)
         return np.where(positions < samples.ends[:, None], positions, -1)
+
+
+class RetrievedBehaviours:
+    """The K behaviours most similar to the item that is offered, of all that the user did before (ReLLa).
+
+    ``vectors`` [N, P] are those of `bridges.semantic_space`.
+    """
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.vectors = vectors
+
+    def select(self, samples: Samples, count: int) -> np.ndarray:
+        """See `BehaviourSelector`."""
+        return most_similar(self.vectors, samples.behaviours.items, samples.starts, samples.ends, samples.items, count)

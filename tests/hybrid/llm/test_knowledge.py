@@ -26,7 +26,9 @@ TEXTS = ["", "Alpha", "Bravo", "Charlie", "Delta"]
 def folder(tmp_path: Path) -> Path:
     """A model with a head that is not its input embeddings."""
     torch.manual_seed(0)
-    LlamaForCausalLM(tiny_config(2)).save_pretrained(tmp_path / "model")
+    config = tiny_config(2)
+    config.tie_word_embeddings = False
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
