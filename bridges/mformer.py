@@ -1,9 +1,10 @@
 """M-Former: query experts read the ID model's states and write the LLM's prefix (Laser, arXiv 2409.01605 §2.3).
 
 Where this differs from the paper: blocks are pre-norm; the ID states are layer-normalised before they are read, so that
-any ID model will do; the chosen expert's prefix may be multiplied by its router share (``gate``), without which the
-router learns from the balance loss alone; the balance loss is taken over all real items of the batch; prompts without
-a history get a learned prefix; the prefix starts as long as the LLM's embeddings.
+any ID model will do; states of several ID models are mapped to one width and read as one long history; the chosen
+expert's prefix may be multiplied by its router share (``gate``), without which the router learns from the balance loss
+alone; the balance loss is taken over all real items of the batch; prompts without a history get a learned prefix; the
+prefix starts as long as the LLM's embeddings.
 """
 
 from typing import ClassVar
@@ -35,6 +36,7 @@ class MFormer(Bridge):
         id_width: int,
         llm_width: int,
         embedding_norm: float,
+        other_widths: tuple[int, ...],
         experts: int,
         queries: int,
         width: int,
@@ -47,6 +49,8 @@ class MFormer(Bridge):
         _check_sizes(experts=experts, queries=queries, width=width, blocks=blocks, heads=heads)
         self.gate = gate
         self.balance_weight = balance_weight
+        widths = (id_width, *other_widths) if other_widths else ()
+        self.inputs = nn.ModuleList(nn.Linear(width, id_width) for width in widths)
         self.router = Router(id_width, experts)
         self.experts = nn.Parameter(QUERY_STD * torch.randn(experts, queries, width))
         self.blocks = nn.ModuleList(Block(width, id_width, heads, crosses=i % 2 == 0) for i in range(blocks))
@@ -66,7 +70,7 @@ class MFormer(Bridge):
         prefix = self.no_history.expand(len(filled), -1, -1)  # [B, Q, H]
         if not filled.any():
             return SlotFill({"prefix": prefix})
-        read, routing = self._read(context.id_states[filled], context.id_mask[filled])
+        read, routing = self._read(*self._memory(context, filled))
         if self.training:
             self._count(routing)
         loss = self.balance_weight * routing.balance if self.balance_weight else None
@@ -76,9 +80,27 @@ class MFormer(Bridge):
         """Share of training prompts read by each expert, and the mean entropy (nats) of the router's shares."""
         return self._means.take()
 
+    @torch.no_grad()
+    def choices(self, context: PromptContext) -> Tensor:
+        """The expert that each prompt is read by, [B]; -1 where there is no history."""
+        filled = context.id_mask.any(dim=1)
+        chosen = torch.full_like(context.user_rows, -1)
+        if filled.any():
+            chosen[filled] = self.router(*self._memory(context, filled)).expert
+        return chosen
+
+    def _memory(self, context: PromptContext, filled: Tensor) -> tuple[Tensor, Tensor]:
+        """What the ``filled`` prompts read of all ID models, one after the other: states and mask, L long for each."""
+        mask = context.id_mask[filled]
+        parts = []
+        for number, states in enumerate((context.id_states, *context.other_states)):
+            # undefined at padding: may even be NaN
+            known = states[filled].detach().masked_fill(~mask.unsqueeze(-1), 0)
+            normed = F.layer_norm(known, known.shape[-1:])  # [B, L, D]
+            parts.append(self.inputs[number](normed) if self.inputs else normed)
+        return torch.cat(parts, dim=1), mask.repeat(1, len(parts))
+
     def _read(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Routing]:
-        states = states.detach().masked_fill(~mask.unsqueeze(-1), 0)  # undefined at padding: may even be NaN
-        states = F.layer_norm(states, states.shape[-1:])  # [B, L, D]
         routing = self.router(states, mask)
         tokens = self.experts[routing.expert]  # [B, Q, W]
         for block in self.blocks:

@@ -33,6 +33,8 @@ class PromptContext:
     """[B] store row of the user's state before the first target; -1: none."""
     item_ids: Tensor
     """[S] items whose slots are to be filled, prompt after prompt, in reading order."""
+    other_states: tuple[Tensor, ...] = ()
+    """[B, L, D'] each: states of further frozen ID models after the same items; D' is each model's own width."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def create_bridges(
     llm_width: int,
     embedding_norm: float,
     n_items: int,
+    other_widths: tuple[int, ...] = (),
 ) -> dict[str, Bridge]:
     """The bridges named in ``settings``, in the registry's order whatever the order there.
 
@@ -40,6 +41,7 @@ def create_bridges(
         "llm_width": llm_width,
         "embedding_norm": embedding_norm,
         "n_items": n_items,
+        "other_widths": other_widths,
     }
     return {name: _create(name, settings[name], shared) for name in BRIDGES if name in settings}
 

@@ -3,7 +3,8 @@
 It is the only place that knows several bridges at once; the learners and rankers see the sum of what they do.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ def enabled_settings(config: BridgesConfig, arm: Arm) -> dict[str, dict[str, obj
     for values in settings.values():
         values.pop("enabled")
         values.pop("momentum", None)  # the store's own, not the token bridge's
+        values.pop("sources", None)  # they become the exchange's other ID models
     return settings
 
 
@@ -61,7 +63,9 @@ class Exchange:
     directions: frozenset[Direction]
     id_model: IDModel | None
     fingerprint: str
-    _id_table: Tensor | None = None
+    others: list[IDModel] = field(default_factory=list)
+    """Further frozen ID models that the prompts are filled from."""
+    _tables: dict[IDModel, Tensor] = field(default_factory=dict)
 
     def layout(self) -> SlotLayout:
         """The slots that prompts must have."""
@@ -88,7 +92,7 @@ class Exchange:
         losses: list[Tensor] = []
         users: Tensor | None = None
         filling = [bridge for bridge in self.bridges.values() if bridge.slots() or bridge.place == "weights"]
-        context = self._context(batch) if filling else None
+        context = self.context(batch) if filling else None
         for bridge in filling:
             assert context is not None
             filled = bridge.fill_slots(context)
@@ -116,7 +120,7 @@ class Exchange:
 
     def refresh(self) -> None:
         """All bridges read the store again, and the ID item table is taken anew; after a side has trained."""
-        self._id_table = None
+        self._tables.clear()
         for bridge in self.bridges.values():
             bridge.refresh()
 
@@ -148,32 +152,39 @@ class Exchange:
     def _id_states(self, model: IDModel, items: Tensor) -> Tensor:
         """States [B, L, D] of the frozen ID model; its table is computed once between two refreshes."""
         with inference(model):
-            if self._id_table is None:
-                self._id_table = model.item_table()
-            return model.encode(items, self._id_table)
+            if model not in self._tables:
+                self._tables[model] = model.item_table()
+            return model.encode(items, self._tables[model])
 
-    def _context(self, batch: PromptBatch) -> PromptContext:
+    def context(self, batch: PromptBatch) -> PromptContext:
+        """What the bridges may know while they fill the slots of ``batch``."""
         assert self.id_model is not None  # bridges with slots exist only in arms with both sides
         if self.reads_id_states():
             states = self._id_states(self.id_model, batch.id_items)
+            others = tuple(self._id_states(model, batch.id_items) for model in self.others)
         else:
             states = torch.zeros(1, device=batch.id_items.device).expand(*batch.id_items.shape, self.id_model.width)
-        return PromptContext(states, batch.id_items > 0, batch.user_rows, batch.item_ids)
+            others = ()
+        return PromptContext(states, batch.id_items > 0, batch.user_rows, batch.item_ids, others)
 
 
 def create_exchange(
     config: BridgesConfig, arm: Arm, id_model: IDModel | None, llm_width: int, embedding_norm: float, n_rows: int,
-    n_items: int, fingerprint: str,
+    n_items: int, fingerprint: str, others: Sequence[IDModel] = (),
 ) -> Exchange:  # fmt: skip
-    """The exchange of an arm; knowledge that the bridges add to the ID item table is attached to the ID model."""
+    """The exchange of an arm; knowledge that the bridges add to the ID item table is attached to the ID model.
+
+    ``others`` are further ID models that prompts are filled from.
+    """
     store = ExchangeStore(n_items, n_rows, fingerprint, config.store.momentum)
     bridges: dict[str, Bridge] = {}
     settings = enabled_settings(config, arm)
     if settings and id_model is not None:
-        created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items)
+        widths = tuple(model.width for model in others)
+        created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items, widths)
         allowed = DIRECTIONS[arm] | {"both"}
         bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
-    exchange = Exchange(store, bridges, DIRECTIONS[arm], id_model, fingerprint)
+    exchange = Exchange(store, bridges, DIRECTIONS[arm], id_model, fingerprint, list(others))
     if id_model is not None and any(bridge.place == "features" for bridge in bridges.values()):
         id_model.attach_item_features(exchange.item_features)
     return exchange

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +22,12 @@ from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.prompts import PromptBuilder
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.llm.scorers import IdHead, SuffixCosine
+from hybrid.sources import Source, create_sources
 from idmodels.contract import IDModel
 from idmodels.registry import create_id_model
 
 ID, LLM, BRIDGES, STORE = "id.safetensors", "llm", "bridges.safetensors", "store.safetensors"
+SOURCE = "source_{}.safetensors"
 
 
 @dataclass(kw_only=True)
@@ -37,6 +39,8 @@ class BaseSystem(ABC):
     id_model: nn.Module | None
     recommender: LLMRecommender | None
     exchange: Exchange
+    sources: list[Source] = field(default_factory=list)
+    """Further ID models whose states the LLM reads; they never have a turn."""
 
     def need_llm(self) -> LLMRecommender:
         """The LLM recommender of an arm that has one."""
@@ -73,13 +77,15 @@ class BaseSystem(ABC):
         assert self.recommender is not None
         modules = [self.recommender, *self.exchange.modules("llm")]
         if self.exchange.reads_id_states() and self.id_model is not None:
-            modules.append(self.id_model)
+            modules += [self.id_model, *self.exchange.others]
         return sum(weight.numel() for module in modules for weight in module.parameters())
 
     def save(self, directory: Path) -> None:
         """Write both models, the bridges and the store into an existing directory."""
         if self.id_model is not None:
             save_tensors(directory / ID, self.id_model.state_dict())
+        for number, source in enumerate(self.sources):
+            save_tensors(directory / SOURCE.format(number), source.model.state_dict())
         if self.recommender is not None:
             self.recommender.save(directory / LLM)
         save_tensors(directory / BRIDGES, self.exchange.bridge_state())
@@ -91,6 +97,9 @@ class BaseSystem(ABC):
         if self.id_model is not None:
             tensors, _ = load_tensors(directory / ID)
             self.id_model.load_state_dict(tensors)
+        for number, source in enumerate(self.sources):
+            tensors, _ = load_tensors(directory / SOURCE.format(number))
+            source.model.load_state_dict(tensors)
         if self.recommender is not None:
             self.recommender.load(directory / LLM)
         tensors, _ = load_tensors(directory / BRIDGES)
@@ -145,6 +154,7 @@ def build_system(config: Config, data: TrainingData) -> System:
     sides = SIDES[config.arm]
     torch.manual_seed(config.seed)
     id_model = create_id_model(data.n_items, config.id).to(device) if "id" in sides else None
+    sources = create_sources(config, data, device) if prefix_width(config.bridges, config.arm) else []
     torch.manual_seed(config.seed)
     id_width = id_model.width if id_model is not None else config.id.width
     recommender = _recommender(config, data, device, id_width) if "llm" in sides else None
@@ -158,6 +168,7 @@ def build_system(config: Config, data: TrainingData) -> System:
         len(data.train.items),
         data.n_items,
         data.fingerprint,
+        [source.model for source in sources],
     )
     for bridge in exchange.bridges.values():
         bridge.to(device)
@@ -170,6 +181,7 @@ def build_system(config: Config, data: TrainingData) -> System:
         recommender=recommender,
         prompts=prompts,
         exchange=exchange,
+        sources=sources,
     )
     torch.manual_seed(config.seed)
     return system

@@ -230,6 +230,9 @@ class MFormerConfig:
     """Multiply the chosen expert by its router share, so that the router learns from the task (the paper: no)."""
     balance_weight: NotNegativeFloat = 0.01
     """Weight of the load-balancing loss."""
+    sources: tuple[str, ...] = ()
+    """ID models read beside the run's own: names in the registry, each trained before the first round as the run's own
+    is and then frozen, or folders of a run or of its exported ID model."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,16 @@ import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from hybrid.training.run_directory import disk_errors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PROJECTOR_ITEMS = 5000
 """Items shown in the projector; more make the page slow."""
@@ -56,6 +59,11 @@ class Monitor:
         """A markdown text."""
         with disk_errors(self.directory):
             self.writer.add_text(tag, text, step)
+
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        """A drawing by matplotlib."""
+        with disk_errors(self.directory):
+            self.writer.add_figure(tag, figure, step)
 
     def projector(self, tag: str, vectors: Tensor, titles: list[str]) -> None:
         """Item vectors [N, D] with titles; the padding row is left out."""

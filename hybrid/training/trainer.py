@@ -22,6 +22,7 @@ from hybrid.training.llm_learner import LLMLearner
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 from hybrid.training.schedule import Schedule, Turn
+from hybrid.training.source_training import train_source
 from hybrid.training.validation import SideValidator, Validator
 from idmodels.saved import save_id_model
 
@@ -275,3 +276,12 @@ class Trainer(BaseTrainer[System]):
         model, ids = self.system.need_id(), self.system.data.item_ids
         extra = {"valid": dict(metrics)}
         replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids, extra))
+
+    def _prepare(self) -> None:
+        """Further ID models that the LLM reads are trained first, each by itself."""
+        untrained = [source for source in self.system.sources if not source.trained]
+        for source in untrained:
+            train_source(source, self.system, self.schedule.total("id"), self.monitor)
+        super()._prepare()
+        if untrained:
+            self.save()  # a resumed run need not train them again

@@ -14,7 +14,8 @@ from bridges.agreement import top_k_overlap
 from hybrid.config.describe import settings
 from hybrid.config.schema import Config, Side
 from hybrid.data.split import Histories, Targets
-from hybrid.evaluation.rankers import Ranker, rank_side
+from hybrid.evaluation import expert_use
+from hybrid.evaluation.rankers import LLMRanker, Ranker, rank_side
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
 
@@ -58,6 +59,7 @@ class Validator:
         log.info("%s side, epoch %d: %s", side, epoch, _short(metrics))
         if side == "llm":
             self._show(states, own_step)
+            self._experts(own_step)
             if "id" in self.rankers:
                 self._agreement(states, step)
         return metrics
@@ -68,6 +70,15 @@ class Validator:
         self.monitor.record("finished", dict(results))
         for side, ranker in self.rankers.items():
             self.monitor.projector(f"items/{side}", ranker.item_matrix(), self.system.data.item_text)
+
+    def _experts(self, own_step: int) -> None:
+        """Which users each expert of the M-Former reads, as a table and a figure."""
+        ranker = self.rankers["llm"]
+        assert isinstance(ranker, LLMRanker)
+        use = expert_use.expert_use(ranker, self.targets["llm"], self.system.data)
+        if use:
+            self.monitor.text("experts/users", expert_use.table(use), own_step)
+            self.monitor.figure("experts/users", expert_use.figure(use), own_step)
 
     def _agreement(self, llm_states: Tensor, step: int) -> None:
         """Share of items that both sides' top lists have in common, on the LLM's validation users."""

@@ -16,7 +16,7 @@ SIZES = {"experts": 4, "queries": 3, "width": 32, "blocks": 3, "heads": 4, "gate
 
 
 def make(**changes) -> MFormer:
-    return MFormer(id_width=16, llm_width=48, embedding_norm=3.0, **(SIZES | changes))
+    return MFormer(id_width=16, llm_width=48, embedding_norm=3.0, **({"other_widths": ()} | SIZES | changes))
 
 
 def context_of(states: torch.Tensor) -> PromptContext:
@@ -211,3 +211,38 @@ def test_impossible_sizes_are_refused():
         make(width=30)
     with pytest.raises(BridgeError, match="queries must be at least 1, got 0"):
         make(queries=0)
+
+
+def test_several_id_models_are_read_as_one_history():
+    bridge = make(other_widths=(8,))
+    own, other = torch.randn(4, 5, 16), torch.randn(4, 5, 8)
+    fill = bridge.fill_slots(replace(context_of(own), other_states=(other,)))
+    prefix = fill.tokens["prefix"]
+    for changed in ((torch.randn(4, 5, 16), other), (own, torch.randn(4, 5, 8))):
+        moved = bridge.fill_slots(replace(context_of(changed[0]), other_states=(changed[1],))).tokens["prefix"]
+        assert (moved - prefix).abs().flatten(1).amax(dim=1).min() > 1e-3
+    (prefix.sum() + fill.loss).backward()
+    assert all(source.weight.grad.abs().sum() > 0 for source in bridge.inputs)
+
+
+def test_padding_of_a_further_id_model_is_not_read():
+    bridge = make(other_widths=(8,))
+    mask = torch.arange(5) < torch.tensor([[5], [2]])
+    own, other = torch.randn(2, 5, 16), torch.randn(2, 5, 8)
+    full = replace(context_of(own), id_mask=mask, other_states=(other,))
+    prefix = bridge.fill_slots(full).tokens["prefix"]
+    spoilt = other.masked_fill(~mask.unsqueeze(-1), torch.nan)
+    torch.testing.assert_close(bridge.fill_slots(replace(full, other_states=(spoilt,))).tokens["prefix"], prefix)
+
+
+def test_choices_are_the_experts_that_write_the_prefix(context):
+    bridge = make(gate=False)
+    chosen = bridge.choices(context)
+    assert chosen[2] == -1  # no history
+    before = bridge.fill_slots(context).tokens["prefix"]
+    for prompt in (0, 1):
+        with torch.no_grad():
+            bridge.experts[chosen[prompt]] += 1
+        moved = bridge.fill_slots(context).tokens["prefix"]
+        assert not torch.equal(moved[prompt], before[prompt])
+        before = moved

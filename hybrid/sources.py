@@ -1,0 +1,82 @@
+"""Further ID models that the LLM side reads beside the run's own: made anew, or loaded from a folder and checked."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from hybrid.config.schema import Config
+from hybrid.data.split import TrainingData
+from hybrid.errors import UserError
+from hybrid.training.run_directory import RunDirectory
+from idmodels.contract import IDModel
+from idmodels.errors import IDModelError
+from idmodels.registry import create_id_model
+from idmodels.saved import load_id_model
+
+KEY = "bridges.mformer.sources"
+
+
+@dataclass
+class Source:
+    """A frozen ID model."""
+
+    name: str
+    """As the config names it."""
+    model: IDModel
+    trained: bool
+    """Whether it was trained before; else it is trained before the first round."""
+
+
+def create_sources(config: Config, data: TrainingData, device: torch.device) -> list[Source]:
+    """The models that the config names, but for the run's own; each is drawn from the seed by itself.
+
+    Raises UserError for a name that is no model and no folder, a model of another item map, or one that reads shorter
+    histories than the run's.
+    """
+    return [
+        _create(name, config, data, device) for name in dict.fromkeys(config.bridges.mformer.sources)
+        if name != config.id.model
+    ]  # fmt: skip
+
+
+def _create(name: str, config: Config, data: TrainingData, device: torch.device) -> Source:
+    torch.manual_seed(config.seed)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        source = Source(name, _load(folder, config, data), trained=True)
+    else:
+        source = Source(name, _new(name, config, data), trained=False)
+    source.model.to(device).requires_grad_(False).eval()
+    return source
+
+
+def _new(name: str, config: Config, data: TrainingData) -> IDModel:
+    if "/" in name:
+        raise UserError(f"{KEY}: no such folder: {name}")
+    try:
+        return create_id_model(data.n_items, replace(config.id, model=name))
+    except IDModelError as error:
+        raise UserError(f"{KEY}: {error}, or the folder of a run or of an exported ID model") from None
+
+
+def _load(folder: Path, config: Config, data: TrainingData) -> IDModel:
+    """The model of a run's best ID side, or of an exported folder."""
+    run = RunDirectory(folder)
+    path = run.best_id if run.best_id.is_dir() else folder
+    model, item_ids = load_id_model(path)
+    if item_ids != data.item_ids:
+        raise UserError(f"{KEY}: {path} has another item map: {_difference(item_ids, data.item_ids)}")
+    if model.settings.max_length < config.id.max_length:
+        raise UserError(
+            f"{KEY}: {path} reads {model.settings.max_length} items at most, fewer than id.max_length "
+            f"{config.id.max_length}"
+        )
+    return model
+
+
+def _difference(theirs: list[str], ours: list[str]) -> str:
+    if len(theirs) != len(ours):
+        return f"{len(theirs) - 1} items, this run's data has {len(ours) - 1}"
+    row = next(row for row, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
+    return f"item {row} is {theirs[row]!r}, in this run's data {ours[row]!r}"
