@@ -39,8 +39,10 @@ EXTRAS = {
     "gpu": ["faiss-gpu-cu12>=1.8; platform_system == 'Linux'"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
     "tune": ["optuna>=4.0"],
+    "plot": ["matplotlib>=3.8"],
     "dev": [
         "optuna>=4.0",
+        "matplotlib>=3.8",
         "ruff>=0.6",
         "mypy>=1.11",
         "pytest>=8",
