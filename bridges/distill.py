@@ -35,6 +35,7 @@ class MutualDistillation(Bridge):
     name: ClassVar[str] = "distill"
     direction: ClassVar[Direction] = "both"
     place: ClassVar[Place] = "targets"
+    needs_id_states: ClassVar[bool] = True
 
     def __init__(
         self,

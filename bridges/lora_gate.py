@@ -16,6 +16,7 @@ class LoraGate(Bridge):
     name: ClassVar[str] = "lora_gate"
     direction: ClassVar[Direction] = "id2llm"
     place: ClassVar[Place] = "weights"
+    needs_id_states: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class MFormer(Bridge):
     name: ClassVar[str] = "mformer"
     direction: ClassVar[Direction] = "id2llm"
     place: ClassVar[Place] = "prompt"
+    needs_id_states: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -73,6 +73,8 @@ class Bridge(nn.Module):
     name: ClassVar[str]
     direction: ClassVar[Direction]
     place: ClassVar[Place]
+    needs_id_states: ClassVar[bool] = False
+    """Whether it reads user states of the ID model, which a model with scores alone does not have."""
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """Tables of the exchange store that it reads where these directions are open; others need not be written."""

@@ -27,6 +27,7 @@ class StoreTokens(Bridge):
     name: ClassVar[str] = "store"
     direction: ClassVar[Direction] = "id2llm"
     place: ClassVar[Place] = "prompt"
+    needs_id_states: ClassVar[bool] = True
 
     def __init__(self, store: ExchangeStore, id_width: int, llm_width: int, embedding_norm: float) -> None:
         super().__init__()

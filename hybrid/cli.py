@@ -64,7 +64,7 @@ def settings_help(prefix: str = "") -> str:
     lines = ["settings (KEY=VALUE, after a yaml file or without one):"]
     for item in settings():
         if item.key.startswith(prefix):
-            default = "" if item.default in ("", ()) else f", default {item.default}"
+            default = "" if item.default in ("", (), {}) else f", default {item.default}"
             lines += [f"  {item.key}  ({item.kind}{default})", f"      {item.help}"]
     return "\n".join(lines)
 

@@ -3,7 +3,7 @@
 It is the only place that knows several bridges at once; the learners and rankers see the sum of what they do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -184,10 +184,22 @@ def create_exchange(
         created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items, widths)
         allowed = DIRECTIONS[arm] | {"both"}
         bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
+        _check_states([id_model, *others], bridges)
     exchange = Exchange(store, bridges, DIRECTIONS[arm], id_model, fingerprint, list(others))
     if id_model is not None and any(bridge.place == "features" for bridge in bridges.values()):
         id_model.attach_item_features(exchange.item_features)
     return exchange
+
+
+def _check_states(id_models: Sequence[IDModel], bridges: Mapping[str, Bridge]) -> None:
+    needing = [name for name, bridge in bridges.items() if bridge.needs_id_states]
+    for model in id_models:
+        if needing and not model.has_states:
+            switches = " ".join(f"bridges.{name}.enabled=false" for name in needing)
+            raise UserError(
+                f"ID model {model.settings.model} scores items without a user state that bridges could read; "
+                f"switch off what needs one ({switches}) or take another ID model"
+            )
 
 
 def _other(side: Side) -> Side:

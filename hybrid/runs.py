@@ -81,11 +81,12 @@ def check_dataset(run: RunDirectory, fingerprint: str) -> None:
 def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """``key (old -> new)`` of every setting that differs."""
     found = []
-    for key, value in old.items():
-        if isinstance(value, dict):
-            found += differing_keys(value, new[key], f"{prefix}{key}.")
-        elif value != new[key]:
-            found.append(f"{prefix}{key} ({value} -> {new[key]})")
+    for key in [*old, *(key for key in new if key not in old)]:
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += differing_keys(before, now, f"{prefix}{key}.")
+        elif before != now:
+            found.append(f"{prefix}{key} ({before} -> {now})")
     return found
 
 

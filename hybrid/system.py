@@ -153,7 +153,7 @@ def build_system(config: Config, data: TrainingData) -> System:
     device = choose_device(config.device)
     sides = SIDES[config.arm]
     torch.manual_seed(config.seed)
-    id_model = create_id_model(data.n_items, config.id).to(device) if "id" in sides else None
+    id_model = create_id_model(data.n_items, config.id, data.n_users).to(device) if "id" in sides else None
     sources = create_sources(config, data, device) if prefix_width(config.bridges, config.arm) else []
     torch.manual_seed(config.seed)
     id_width = id_model.width if id_model is not None else config.id.width

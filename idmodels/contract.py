@@ -40,9 +40,15 @@ class IDModel(nn.Module, ABC):
     """Whether position t of `encode` has seen items 0..t only, so that one pass trains every position."""
     ordered: ClassVar[bool] = True
     """Whether the order of a history matters to it."""
+    own_loss: ClassVar[str] = ""
+    """Name of the one loss that it learns by; empty: any loss of states and item table."""
 
     item_embedding: nn.Embedding
     settings: IDSettings
+    n_users: int = 0
+    """Users that it knows by themselves; 0: it serves from histories alone."""
+    popularity: Tensor | None
+    """[N] how often each item is in the train part; absent until `read_interactions`. What an empty history gets."""
 
     def __init__(self, n_items: int, settings: IDSettings) -> None:
         super().__init__()
@@ -50,6 +56,12 @@ class IDModel(nn.Module, ABC):
         self.settings = settings
         # A list hides the callable from nn.Module: features belong to a bridge, not to this model's weights.
         self._item_features: list[Callable[[], Tensor]] = []
+        self.register_buffer("popularity", None, persistent=False)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether its scores are ``state @ item_table().T``; if not, `scores` is all there is to rank by."""
+        return True
 
     @property
     def width(self) -> int:
@@ -100,8 +112,10 @@ class IDModel(nn.Module, ABC):
     def read_interactions(self, items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
         """Called once before training with the train part: user u has ``items[starts[u]:ends[u]]``, in time order.
 
-        Most models learn nothing from it beyond the batches.
+        Most models keep the items' popularity only.
         """
+        counts = torch.from_numpy(np.bincount(items, minlength=self.n_items))
+        self.popularity = counts.to(next(self.parameters()).device)
 
     @abstractmethod
     def encode(self, items: Tensor, table: Tensor | None = None) -> Tensor:
@@ -119,6 +133,25 @@ class IDModel(nn.Module, ABC):
         positions = batch.targets != 0  # [B, L]
         states = self.encode(batch.items, table)[positions]
         return Scored(states, batch.targets[positions], batch.rows[positions])
+
+    def training_loss(
+        self, batch: IDBatch, table: Tensor, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Scored | None]:
+        """The mean loss of a batch, and the states it was computed from (None where the model has no states).
+
+        loss: of states [M, D], item table [N, D] and targets [M]; a model with a loss of its own leaves it out.
+        """
+        scored = self.training_states(batch, table)
+        return loss(scored.states, table, scored.targets), scored
+
+    def scores(self, histories: Tensor, lengths: Tensor, users: Tensor | None = None) -> Tensor:
+        """Score of every item after each history: [B, L] ids and their lengths [B] -> [B, N].
+
+        users [B]: rows of users that the model knows by themselves, from 0; -1 and None: nobody it knows. An empty
+        history scores every item 0.
+        """
+        table = self.item_table()
+        return self.last_states(histories, lengths, table) @ table.T
 
     def last_states(self, histories: Tensor, lengths: Tensor, table: Tensor | None = None) -> Tensor:
         """State that predicts the item after each history: [B, L] ids and their lengths [B] -> [B, D].

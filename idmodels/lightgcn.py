@@ -43,6 +43,7 @@ class LightGCN(IDModel):
 
     def read_interactions(self, items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
         """Build the graph of the train part; an item that a user has twice is one edge."""
+        super().read_interactions(items, starts, ends)
         lengths = ends - starts
         users = np.repeat(np.arange(len(starts)), lengths)
         positions = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[users]

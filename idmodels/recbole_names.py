@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 from idmodels.errors import IDModelError
 from idmodels.recbole_compat import INSTALL
 
@@ -22,10 +24,7 @@ def context_names() -> tuple[str, ...]:
 
 
 def _names(folder: str) -> tuple[str, ...]:
-    spec = find_spec("recbole")
-    if spec is None or spec.origin is None:
-        raise IDModelError(f"this needs RecBole, which is not installed: {INSTALL}")
-    source = Path(spec.origin).parent / "model" / folder / "__init__.py"
+    source = _recbole_folder() / "model" / folder / "__init__.py"
     imports = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
     return tuple(sorted(alias.name for node in imports for alias in node.names))
 
@@ -39,3 +38,16 @@ def zoo_name(name: str) -> str:
         hint = f"did you mean {names[close[0]]!r}?" if close else f"accepted: {', '.join(names.values())}"
         raise IDModelError(f"RecBole has no sequential model {name!r}; {hint}")
     return names[wanted]
+
+
+def model_keys(name: str) -> tuple[str, ...]:
+    """The settings that RecBole lists in its file of the model ``name``, in RecBole's spelling."""
+    listed = yaml.safe_load((_recbole_folder() / "properties" / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return tuple(listed or ())
+
+
+def _recbole_folder() -> Path:
+    spec = find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise IDModelError(f"this needs RecBole, which is not installed: {INSTALL}")
+    return Path(spec.origin).parent

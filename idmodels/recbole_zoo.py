@@ -6,11 +6,15 @@ A model of the zoo reads one history per row and predicts the item after it, as 
 Letters: B batch, L history length, N items (row 0 is padding), D id width.
 """
 
+import inspect
 import os
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +24,7 @@ from idmodels.errors import IDModelError
 from idmodels.prefix_rows import draw_negatives
 from idmodels.recbole_names import zoo_name
 from idmodels.recbole_stub import StubDataset, ZooData, interaction
-from idmodels.recbole_zoo_config import batch_transform, zoo_config
+from idmodels.recbole_zoo_config import batch_transform, own_settings, zoo_config
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
@@ -33,6 +37,10 @@ _TABLES = {
     "RepeatNet": "item_matrix",
 }
 _CLICK_MODELS = ("DIEN", "DIN")  # they judge one item at a time, and learn from clicks and other items
+# Models whose score is the inner product of what `forward` makes of a history alone and the item's vector.
+_STATES = frozenset(
+    ("CORE", "FEARec", "GCSAN", "GRU4Rec", "GRU4RecF", "GRU4RecKG", "LightSANs", "NARM", "NextItNet", "SASRec")
+) | frozenset(("SASRecF", "SINE", "SRGNN", "STAMP"))
 
 
 class ZooModel(nn.Module):
@@ -53,14 +61,35 @@ class ZooModel(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.data, self.max_length = zoo_name(name), data, max_length
-        settings = zoo_config(self.name, data, dict(config or {}), max_length, torch.device(device))
+        self._given = dict(config or {})
+        settings = zoo_config(self.name, data, self._given, max_length, torch.device(device))
+        self.config = own_settings(settings)
         self._dataset = StubDataset(data, settings)
         self._transform = batch_transform(settings)  # before the model: it names the fields that the model reads
         self._user, self._item, self._label = (settings[f"{key}_FIELD"] for key in ("USER_ID", "ITEM_ID", "LABEL"))
         self._history, self._length = self._item + settings["LIST_SUFFIX"], settings["ITEM_LIST_LENGTH_FIELD"]
         self._negative = settings["NEG_PREFIX"]
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # FEARec prints what it builds
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), _drawn_from_torch():  # FEARec prints
             self.model: Any = settings.model_class(settings, self._dataset).to(device)
+
+    @property
+    def has_states(self) -> bool:
+        """Whether `states` are there: a score is then ``states @ score_table().T``."""
+        return self.name in _STATES
+
+    def score_table(self) -> Tensor:
+        """What states are multiplied with, [N, D]: the item vectors; CORE's of length 1."""
+        table = self.item_table()
+        return F.normalize(table, dim=1) if self.name == "CORE" else table
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ZooModel":
+        """RecBole's models note the device they were made for: it goes with the weights."""
+        super()._apply(fn, recurse)
+        device = self.item_embedding.weight.device
+        for module in self.model.modules():
+            if "device" in vars(module):
+                module.device = device
+        return self
 
     @property
     def item_embedding(self) -> nn.Embedding:
@@ -79,11 +108,21 @@ class ZooModel(nn.Module):
 
     def folded_state(self) -> dict[str, Tensor]:
         """The weights by RecBole's names, on the CPU, attached features folded into the item vectors."""
-        own = {
-            name.replace("parametrizations.weight.original", "weight"): w for name, w in self.model.state_dict().items()
-        }
-        own[_TABLES.get(self.name, "item_embedding") + ".weight"] = self.item_embedding.weight
-        return {name: weight.detach().cpu() for name, weight in own.items()}
+        own = {}
+        for name, weight in self.model.state_dict().items():
+            plain = name.replace("parametrizations.weight.original", "weight")
+            # The CPR models have the item vectors under several names.
+            own[plain] = weight if plain == name else self.model.get_submodule(plain.removesuffix(".weight")).weight
+        return {name: weight.detach().cpu().clone() for name, weight in own.items()}
+
+    def item_weights(self) -> list[str]:
+        """Names of the weights with one row per item: those that grow with the catalogue."""
+        with torch.random.fork_rng(devices=()):
+            larger = ZooModel(
+                self.name, replace(self.data, n_items=self.data.n_items + 1), self._given, self.max_length
+            )
+        own = self.folded_state()
+        return [name for name, weight in larger.folded_state().items() if len(weight) != len(own[name])]
 
     def loss(self, items: Tensor, lengths: Tensor, targets: Tensor, users: Tensor | None = None) -> Tensor:
         """RecBole's own loss of B rows: histories [B, L], lengths [B], next items [B], user rows [B] (none: 0).
@@ -91,6 +130,43 @@ class ZooModel(nn.Module):
         A model that learns from pairs or clicks gets one random other item per row as its negative. BERT4Rec and
         S3Rec's first stage learn from the histories alone, as in RecBole.
         """
+        return self.loss_and_states(items, lengths, targets, users)[0]
+
+    def loss_and_states(
+        self, items: Tensor, lengths: Tensor, targets: Tensor, users: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """`loss`, and the states [B, D] it was computed from where the model has any; gradients flow."""
+        with _drawn_from_torch(), self._recorded() as outputs:
+            loss = self._loss(items, lengths, targets, users)
+        return loss, self._tempered(outputs[0]) if self.has_states else None
+
+    def states(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """States [B, D] after histories [B, L] of lengths [B], undefined after an empty one; see `has_states`."""
+        batch = self._batch(items, lengths.clamp(min=1), None)
+        given = {"item_seq": batch[self._history], "item_seq_len": batch[self._length]}
+        asked = inspect.signature(self.model.forward).parameters
+        return self._tempered(self.model.forward(**{name: given[name] for name in asked}))
+
+    def _tempered(self, output: Tensor) -> Tensor:
+        return output / self.model.temperature if self.name == "CORE" else output
+
+    @contextmanager
+    def _recorded(self) -> Iterator[list[Tensor]]:
+        """What the model's own `forward` returns meanwhile, call by call."""
+        outputs: list[Tensor] = []
+        forward = self.model.forward
+
+        def record(*given: Any, **named: Any) -> Any:
+            outputs.append(forward(*given, **named))
+            return outputs[-1]
+
+        self.model.forward = record
+        try:
+            yield outputs
+        finally:
+            del self.model.forward
+
+    def _loss(self, items: Tensor, lengths: Tensor, targets: Tensor, users: Tensor | None) -> Tensor:
         batch = self._batch(items, lengths, users)
         batch.update(interaction({self._item: targets, **self._negatives(batch, targets)}))
         if self.name in _CLICK_MODELS:
@@ -114,7 +190,7 @@ class ZooModel(nn.Module):
             # The CPR models ask for a target here too, for a loss that nobody reads.
             batch.update(interaction({self._item: torch.ones_like(lengths)}))
             scores = self.model.full_sort_predict(batch).view(len(items), -1)
-        return scores * (lengths > 0).unsqueeze(1)
+        return scores[:, : self.data.n_items].masked_fill((lengths == 0).unsqueeze(1), 0.0)
 
     def target_scores(self, items: Tensor, lengths: Tensor, targets: Tensor, users: Tensor | None = None) -> Tensor:
         """RecBole's own score of one item each, [B], before any sigmoid; gradient flows. 0 after an empty history."""
@@ -146,6 +222,8 @@ class ZooModel(nn.Module):
     def _negatives(self, batch: "Interaction", targets: Tensor) -> dict[str, Tensor]:
         """A negative for each target, and for DIEN one for each item of the history as well."""
         history, n_items = batch[self._history], self.data.n_items
+        if n_items == 2 and self.config.get("loss_type") == "CE":
+            return {}  # the only item is the target, and the loss needs no other
         columns = {self._negative + self._item: draw_negatives(history, targets, n_items)}
         if self.name == "DIEN":
             places = [draw_negatives(history, item, n_items) for item in history.T]
@@ -180,4 +258,19 @@ class _AddedFeatures(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         features = self._features[0]()
-        return weight + F.pad(features, (0, 0, 0, len(weight) - len(features)))
+        missing = len(weight) - len(features) if features.dim() else 0  # a plain zero: there are no features yet
+        return weight + (F.pad(features, (0, 0, 0, missing)) if missing else features)
+
+
+@contextmanager
+def _drawn_from_torch() -> Iterator[None]:
+    """RecBole draws from Python's and numpy's generators too: they follow torch's, and are put back afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    seed = int(torch.randint(2**31, ()))
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -9,6 +9,7 @@ import torch
 
 from idmodels.errors import IDModelError
 from idmodels.recbole_compat import recbole_config
+from idmodels.recbole_names import model_keys
 from idmodels.recbole_stub import ZooData
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ def zoo_config(name: str, data: ZooData, overrides: dict[str, Any], max_length: 
         raise IDModelError(f"BERT4Rec hides no item of {max_length} at mask_ratio {config['mask_ratio']}")
     config["device"] = device
     return config
+
+
+def own_settings(config: "Config") -> dict[str, Any]:
+    """The settings that RecBole lists for the model, with their values, and those that its trainer must have."""
+    name = config["model"]
+    own = {key: config[key] for key in model_keys(name)} | {"MAX_ITEM_LIST_LENGTH": config["MAX_ITEM_LIST_LENGTH"]}
+    return own | ({"train_neg_sample_args": None} if config["loss_type"] == "CE" else {})
 
 
 def batch_transform(config: "Config") -> Callable[[Any, "Interaction"], "Interaction"]:

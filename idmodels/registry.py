@@ -22,17 +22,25 @@ _MODELS: dict[str, Callable[[int, IDSettings], IDModel]] = {
     "srgnn": SRGNN,
 }
 
+_RECBOLE = "recbole:"
+"""Prefix of the names in `idmodels.recbole_names.zoo_names`."""
+
 
 def id_model_names() -> tuple[str, ...]:
     """Accepted values of ``settings.model``, sorted."""
     return tuple(sorted(_MODELS))
 
 
-def create_id_model(n_items: int, settings: IDSettings) -> IDModel:
+def create_id_model(n_items: int, settings: IDSettings, n_users: int = 0) -> IDModel:
     """A freshly initialised model over N = ``n_items`` rows, row 0 (padding) included.
 
-    Raises IDModelError for an unknown ``settings.model`` or fewer than two rows.
+    ``settings.model`` is one of ours, or ``recbole:`` and the name of one of RecBole's sequential models. n_users: U,
+    for those of them that have a vector per user. Raises IDModelError for an unknown model or fewer than two rows.
     """
+    if settings.model.lower().startswith(_RECBOLE):
+        from idmodels.zoo_id_model import ZooIDModel
+
+        return ZooIDModel(n_items, settings, n_users)
     check_name("ID", settings.model, id_model_names(), n_items)
     return _MODELS[settings.model](n_items, settings)
 
@@ -40,8 +48,21 @@ def create_id_model(n_items: int, settings: IDSettings) -> IDModel:
 def check_name(kind: str, name: str, names: tuple[str, ...], n_items: int) -> None:
     """Raise IDModelError where ``name`` is not among ``names``, or there are fewer than two rows."""
     if name not in names:
-        close = get_close_matches(name.lower(), names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"accepted: {', '.join(names)}"
+        theirs = _recbole_names() if kind == "ID" else {}
+        offered = {**theirs, **{own: own for own in names}}
+        close = get_close_matches(name.lower(), offered, n=1)
+        more = ", or recbole: and the name of one of RecBole's sequential models" if theirs else ""
+        hint = f"did you mean {offered[close[0]]!r}?" if close else f"accepted: {', '.join(names)}{more}"
         raise IDModelError(f"unknown {kind} model {name!r}; {hint}")
     if n_items < 2:
         raise IDModelError(f"an ID model needs a padding row and at least one item: n_items >= 2, got {n_items}")
+
+
+def _recbole_names() -> dict[str, str]:
+    """RecBole's models by plain name in small letters; none where RecBole is absent."""
+    from idmodels.recbole_names import zoo_names
+
+    try:
+        return {name.lower(): f"{_RECBOLE}{name}" for name in zoo_names()}
+    except IDModelError:
+        return {}

@@ -1,7 +1,8 @@
 """The saved form of an ID model: a folder that loads with ``idmodels`` alone.
 
 ``model.safetensors`` holds the weights in RecBole's names, item features folded into the item table; ``config.json``
-the model's name, settings and size; ``item_ids.json`` the raw id of every row. Nothing in it is code.
+the model's name, settings and size; ``item_ids.json`` the raw id of every row; ``popularity.json``, where the model has
+been trained, how often each row is in the train part. Nothing in it is code.
 """
 
 import json
@@ -9,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from idmodels.contract import IDModel
@@ -20,7 +22,8 @@ from idmodels.settings import IDSettings
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG, ITEM_IDS, README = "model.safetensors", "config.json", "item_ids.json", "README.md"
-FILES = (WEIGHTS, CONFIG, ITEM_IDS, README)
+POPULARITY = "popularity.json"
+FILES = (WEIGHTS, CONFIG, ITEM_IDS, README, POPULARITY)
 PADDING_ID = "[PAD]"
 
 _README = """# {model}: a sequential recommender over {items} items
@@ -30,10 +33,10 @@ Loads without the system that trained it:
     from idmodels.saved import load_id_model
 
     model, item_ids = load_id_model("this folder")  # item_ids[row] is the raw id; row 0 is padding
-    states = model.encode(histories)                # [B, L] rows, right-padded with 0 -> [B, L, D]
-    scores = states @ model.item_table().T          # [B, L, N]
+    scores = model.scores(histories, lengths)       # rows [B, L], right-padded with 0, and [B] -> [B, N]
 
-`model.safetensors` has RecBole 1.2.1's parameter names. Knowledge features are part of `item_embedding.weight`.
+`model.safetensors` has RecBole 1.2.1's parameter names (after `zoo.model.` for a model `recbole:...`). Knowledge
+features are part of the item vectors in it.
 """
 
 
@@ -55,6 +58,7 @@ def save_id_model(
         "format_version": FORMAT_VERSION,
         "model": model.settings.model,
         "n_items": model.n_items,
+        "n_users": model.n_users,
         "settings": asdict(model.settings),
         "extra": extra or {},
     }
@@ -63,6 +67,8 @@ def save_id_model(
             save_file(folded_state(model), folder / WEIGHTS)
         _write_json(folder / CONFIG, config)
         _write_json(folder / ITEM_IDS, list(ids))
+        if model.popularity is not None:
+            _write_json(folder / POPULARITY, model.popularity.tolist())
         readme = _README.format(model=model.settings.model, items=model.n_items - 1)
         (folder / README).write_text(readme, encoding="utf-8")
 
@@ -82,12 +88,14 @@ def load_id_model(directory: Path) -> tuple[IDModel, list[str]]:
     """
     directory = Path(directory)
     config = read_config(directory)
-    model = create_id_model(config["n_items"], _settings(config, directory / CONFIG))
+    model = create_id_model(config["n_items"], _settings(config, directory / CONFIG), config["n_users"])
     load_weights(model, _read_weights(directory / WEIGHTS), str(directory / WEIGHTS))
     item_ids = _read_json(directory / ITEM_IDS)
     if not isinstance(item_ids, list) or len(item_ids) != model.n_items:
         found = len(item_ids) if isinstance(item_ids, list) else "no list of"
         raise IDModelError(f"{directory / ITEM_IDS}: {found} item ids, but {CONFIG} says n_items {model.n_items}")
+    if (directory / POPULARITY).exists():
+        model.popularity = _popularity(directory / POPULARITY, model.n_items)
     return model.eval(), [str(item) for item in item_ids]
 
 
@@ -99,7 +107,8 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise IDModelError(f"{path}: not the config of a saved ID model (no format_version)")
     if config["format_version"] != FORMAT_VERSION:
         raise IDModelError(f"{path}: format version {config['format_version']}, this program reads {FORMAT_VERSION}")
-    for key, kind in (("model", str), ("n_items", int), ("settings", dict)):
+    config.setdefault("n_users", 0)
+    for key, kind in (("model", str), ("n_items", int), ("n_users", int), ("settings", dict)):
         if not isinstance(config.get(key), kind):
             raise IDModelError(f"{path}: {key} is missing or not of type {kind.__name__}")
     return config
@@ -128,6 +137,13 @@ def _settings(config: dict[str, Any], path: Path) -> IDSettings:
     if settings.model != config["model"]:
         raise IDModelError(f"{path}: model is {config['model']!r}, but settings.model {settings.model!r}")
     return settings
+
+
+def _popularity(path: Path, n_items: int) -> Tensor:
+    counts = _read_json(path)
+    if not isinstance(counts, list) or len(counts) != n_items or not all(type(count) is int for count in counts):
+        raise IDModelError(f"{path}: not one whole number for each of the {n_items} rows")
+    return torch.tensor(counts)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

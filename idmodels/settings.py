@@ -1,8 +1,8 @@
 """Settings that every ID model is built from."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """In which number format products are made, see `idmodels.precision`."""
@@ -13,7 +13,8 @@ class IDSettings:
     """Shape of an ID model; names a model does not use are ignored by it."""
 
     model: str = "sasrec"
-    """Name in the registry: bert4rec, bsarec, gru4rec, lightgcn, sasrec, srgnn."""
+    """Name in the registry: bert4rec, bsarec, gru4rec, lightgcn, sasrec, srgnn, recbole:NAME (any of RecBole's
+    sequential models)."""
     width: int = 64
     """Width D of an item vector and of a state."""
     max_length: int = 50
@@ -36,6 +37,8 @@ class IDSettings:
     """Share alpha of the low-pass filter in a block of BSARec; the rest is attention."""
     filter_items: int = 5
     """Most recent items whose mean is the low pass of BSARec."""
+    recbole: dict[str, Any] = field(default_factory=dict)
+    """RecBole's own settings of a model recbole:NAME, which reads these and max_length only: {embedding_size: 64}."""
 
     def __post_init__(self) -> None:
         for name in ("width", "max_length", "layers", "heads", "inner_width", "filter_items"):

@@ -20,15 +20,14 @@ from idmodels.precision import multiplies_in
 
 def sequence_loss(
     model: IDModel, batch: IDBatch, table: Tensor | None = None, loss: Loss = full_softmax
-) -> tuple[Tensor, Scored]:
-    """Loss of a batch: (scalar mean, the states it was computed from).
+) -> tuple[Tensor, Scored | None]:
+    """Loss of a batch: (scalar mean, the states it was computed from; None where the model has no states).
 
     ``table`` [N, D] is ``model.item_table()`` where the caller has it already; histories are read and targets are
     scored with it.
     """
     table = model.item_table() if table is None else table
-    scored = model.training_states(batch, table)
-    return loss(scored.states, table, scored.targets), scored
+    return model.training_loss(batch, table, loss)
 
 
 def create_optimizer(model: IDModel, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
@@ -61,8 +60,9 @@ def train_epoch(
         if clip_norm > 0:
             clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
-        total += value.item() * len(scored.targets)
-        targets += len(scored.targets)
+        count = len(scored.targets) if scored is not None else int((batch.targets != 0).sum())
+        total += value.item() * count
+        targets += count
     return total / max(targets, 1)
 
 

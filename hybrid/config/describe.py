@@ -29,7 +29,7 @@ def settings(cls: type = Config, prefix: str = "") -> Iterator[Setting]:
         if is_dataclass(kind):
             yield from settings(cast(type, kind), f"{prefix}{item.name}.")
         else:
-            default = item.default if item.default is not MISSING else None
+            default = item.default_factory() if item.default_factory is not MISSING else item.default
             yield Setting(f"{prefix}{item.name}", _kind(kind), default, texts.get(item.name, ""))
 
 
@@ -48,7 +48,7 @@ def reference() -> str:
     lines = ["# Settings", "", "Made from `hybrid/config/schema.py` by `python -m hybrid.config.describe`.", ""]
     lines += ["| key | accepted | default | meaning |", "|---|---|---|---|"]
     for item in settings():
-        default = "" if item.default in ("", ()) else f"`{_shown(item.default)}`"
+        default = "" if item.default in ("", (), {}) else f"`{_shown(item.default)}`"
         lines.append(f"| `{item.key}` | {item.kind.replace('|', 'or')} | {default} | {item.help} |")
     return "\n".join(lines) + "\n"
 
@@ -73,6 +73,8 @@ def _kind(kind: Any) -> str:
         return " | ".join(str(value) for value in get_args(kind))
     if kind == tuple[str, ...]:
         return "list of names"
+    if get_origin(kind) is dict:
+        return "keys and values"
     return getattr(kind, "__name__", str(kind)) if not get_args(kind) else str(kind).replace("typing.", "")
 
 

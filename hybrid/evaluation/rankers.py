@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from hybrid.config.schema import EvaluationConfig
 from hybrid.data.split import Targets
 from hybrid.evaluation.metrics import ranking_metrics
-from hybrid.evaluation.ranking import full_ranks
+from hybrid.evaluation.ranking import full_ranks, ranks_of_scores
 from hybrid.exchange import Exchange
 from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.recommender import LLMRecommender
@@ -41,6 +42,16 @@ class IDRanker:
     model: IDModel
     batch_users: int
     device: torch.device
+
+    def scores(self, targets: Targets, users: range) -> Tensor:
+        """Score of every item, padding included, for some of the targets, [B, N]; with models without states too."""
+        histories, some = targets.histories, slice(users.start, users.stop)
+        items, lengths = padded_histories(
+            histories.items, histories.starts[some], histories.ends[some], self.model.settings.max_length
+        )
+        known = torch.from_numpy(targets.users[some])
+        with inference(self.model):
+            return self.model.scores(items.to(self.device), lengths.to(self.device), known.to(self.device))
 
     def user_states(self, targets: Targets) -> Tensor:
         """See `Ranker`."""
@@ -100,15 +111,14 @@ class LLMRanker:
             return self.recommender.item_matrix()
 
 
-def rank_side(ranker: Ranker, targets: Targets, config: EvaluationConfig) -> tuple[dict[str, float], Tensor]:
-    """Full-catalogue metrics of one side, and its user states [M, P]."""
-    states, matrix = ranker.user_states(targets), ranker.item_matrix()
-    ranks = full_ranks(
-        states,
-        matrix,
-        torch.from_numpy(targets.items).to(states.device),
-        targets.histories if config.mask_history else None,
-        config.batch_items,
-        config.batch_users,
-    )
+def rank_side(ranker: Ranker, targets: Targets, config: EvaluationConfig) -> tuple[dict[str, float], Tensor | None]:
+    """Full-catalogue metrics of one side, and its user states [M, P] where it has any."""
+    seen = targets.histories if config.mask_history else None
+    matrix = ranker.item_matrix()
+    items = torch.from_numpy(targets.items).to(matrix.device)
+    if isinstance(ranker, IDRanker) and not ranker.model.has_states:
+        ranks = ranks_of_scores(partial(ranker.scores, targets), items, seen, config.batch_users)
+        return ranking_metrics(ranks), None
+    states = ranker.user_states(targets)
+    ranks = full_ranks(states, matrix, items, seen, config.batch_items, config.batch_users)
     return ranking_metrics(ranks), states

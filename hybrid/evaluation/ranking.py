@@ -3,7 +3,7 @@
 Ties are pessimistic: every other item with the target's score stands before it, so a constant scorer comes last.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from hybrid.data.split import Histories
 from hybrid.errors import UserError
+
+Chunks = Iterable[tuple[int, Tensor]]
+"""(first item id, scores [B, C]) of consecutive items that make up 1..N-1."""
 
 
 def full_ranks(
@@ -34,24 +37,44 @@ def full_ranks(
     Raises:
         UserError: a score is not finite.
     """
+
+    def score(users: range) -> Callable[[], Chunks]:
+        some = states[users.start : users.stop]
+        # One chunk is computed once; several are computed twice rather than held together.
+        held = list(_chunks(some, item_matrix, batch_items)) if len(item_matrix) - 1 <= batch_items else None
+        return lambda: held or _chunks(some, item_matrix, batch_items)
+
+    return _rank_by(score, targets, seen, batch_users)
+
+
+def ranks_of_scores(
+    scores: Callable[[range], Tensor], targets: Tensor, seen: Histories | None = None, batch_users: int = 1024
+) -> Tensor:
+    """`full_ranks` for ``scores(users)`` [B, N], padding included, of some of the M users at a time."""
+
+    def score(users: range) -> Callable[[], Chunks]:
+        held = [(1, scores(users)[:, 1:])]
+        return lambda: held
+
+    return _rank_by(score, targets, seen, batch_users)
+
+
+def _rank_by(
+    score: Callable[[range], Callable[[], Chunks]], targets: Tensor, seen: Histories | None, batch_users: int
+) -> Tensor:
     parts = []
     for start in range(0, len(targets), batch_users):
-        chunk = slice(start, start + batch_users)
         users = range(start, min(start + batch_users, len(targets)))
-        parts.append(_ranks(states[chunk], item_matrix, targets[chunk], seen, users, batch_items))
+        parts.append(_ranks(score(users), targets[start : start + batch_users], seen, users))
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long)
 
 
-def _ranks(
-    states: Tensor, item_matrix: Tensor, targets: Tensor, seen: Histories | None, users: range, batch_items: int
-) -> Tensor:
-    # One chunk is computed once; several are computed twice rather than held together.
-    chunks = list(_chunks(states, item_matrix, batch_items)) if len(item_matrix) - 1 <= batch_items else None
-    target_scores = _target_scores(chunks or _chunks(states, item_matrix, batch_items), targets)
+def _ranks(chunks: Callable[[], Chunks], targets: Tensor, seen: Histories | None, users: range) -> Tensor:
+    target_scores = _target_scores(chunks(), targets)
     if not torch.isfinite(target_scores).all():
         raise UserError("ranking: a score is not finite; the model has diverged (lower its learning rate)")
-    ahead = torch.zeros(len(targets), dtype=torch.long, device=states.device)
-    for first, scores in chunks or _chunks(states, item_matrix, batch_items):
+    ahead = torch.zeros(len(targets), dtype=torch.long, device=targets.device)
+    for first, scores in chunks():
         not_behind = ~(scores < target_scores[:, None])  # a NaN counts against the target
         _drop(not_behind, targets, first)
         if seen is not None:
@@ -67,7 +90,7 @@ def _chunks(states: Tensor, item_matrix: Tensor, batch_items: int) -> Iterator[t
         yield first, states @ item_matrix[first : first + batch_items].T
 
 
-def _target_scores(chunks: Iterable[tuple[int, Tensor]], targets: Tensor) -> Tensor:
+def _target_scores(chunks: Chunks, targets: Tensor) -> Tensor:
     """The targets' scores out of the same products that rank them, so that equal items tie exactly."""
     found = torch.full((len(targets),), float("nan"), device=targets.device)
     for first, scores in chunks:

@@ -45,6 +45,8 @@ def export_id_model(source_dir: Path, out: Path) -> None:
         raise UserError("the faiss export needs faiss: pip install faiss-cpu") from None
     try:
         model, item_ids = load_id_model(source_dir)
+        if not model.has_states:
+            raise UserError(f"{model.settings.model} scores items in another way than by inner products; no index fits")
         index = faiss.IndexFlatIP(model.width)
         index.add(model.item_table().detach().numpy()[1:])
         with complete_folder(Path(out), (INDEX, IDS, README)) as folder:

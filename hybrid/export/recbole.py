@@ -6,12 +6,13 @@ The checkpoint holds tensors and plain values only (RecBole's own pickles its Co
 
 import json
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from hybrid.errors import UserError
 from idmodels.contract import IDModel
@@ -19,7 +20,10 @@ from idmodels.disk import os_errors
 from idmodels.errors import IDModelError
 from idmodels.folders import complete_folder
 from idmodels.recbole_compat import from_recbole, recbole_class_name, recbole_model, to_recbole
+from idmodels.recbole_stub import ZooData
+from idmodels.recbole_zoo import ZooModel
 from idmodels.saved import folded_state, load_id_model
+from idmodels.zoo_id_model import ZooIDModel
 
 CHECKPOINT, CONFIG, ITEM_IDS, README = "model.pth", "recbole.yaml", "item_ids.json", "README.md"
 FILES = (CHECKPOINT, CONFIG, ITEM_IDS, README)
@@ -39,12 +43,33 @@ table into that order before loading:
     checkpoint = torch.load("model.pth", weights_only=True)
     state = checkpoint["state_dict"]
     order = [row_of[raw] for raw in dataset.field2id_token["item_id"]]
-    for name in {{"item_embedding.weight", "output_bias"}} & state.keys():  # BERT4Rec's mask token stays at the end
+    for name in {item_weights}:  # what follows the items, a token for masks, stays at the end
         state[name] = torch.cat([state[name][order], state[name][len(row_of):]])
     model.load_state_dict(state)  # model = {name}(config, dataset)
 
-Every item of that dataset must be in `item_ids.json`.
+Every item of that dataset must be in `item_ids.json`.{users}
 """
+
+
+_USERS = """
+
+The model has a vector for each of {n_users} users: row 0 is nobody known, then the users in the order in which they
+first stand in the interactions, which is RecBole's numbering of the same file too."""
+
+
+@dataclass(frozen=True)
+class _Export:
+    """A model by RecBole's names."""
+
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    item_weights: list[str]
+    """Weights with a row per item."""
+    n_users: int = 0
+
+    def readme(self) -> str:
+        users = _USERS.format(n_users=self.n_users) if self.n_users else ""
+        return _README.format(name=self.config["model"], item_weights=self.item_weights, users=users)
 
 
 def export_id_model(source_dir: Path, out: Path) -> None:
@@ -55,14 +80,13 @@ def export_id_model(source_dir: Path, out: Path) -> None:
     """
     try:
         model, item_ids = load_id_model(source_dir)
-        name = recbole_class_name(model.settings)
-        config = {"model": name, **to_recbole(model.settings)}
+        export = _zoo_export(model) if isinstance(model, ZooIDModel) else _own_export(model)
         with complete_folder(Path(out), FILES) as folder:
             with os_errors(folder / CHECKPOINT):
-                torch.save(_checkpoint(model, config), folder / CHECKPOINT)
-            (folder / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+                torch.save(_checkpoint(model, export), folder / CHECKPOINT)
+            (folder / CONFIG).write_text(yaml.safe_dump(export.config, sort_keys=False), encoding="utf-8")
             (folder / ITEM_IDS).write_text(json.dumps(item_ids, indent=1, ensure_ascii=False), encoding="utf-8")
-            (folder / README).write_text(_README.format(name=name), encoding="utf-8")
+            (folder / README).write_text(export.readme(), encoding="utf-8")
     except IDModelError as error:
         raise UserError(str(error)) from None
     except OSError as error:
@@ -78,7 +102,7 @@ def load_into_recbole(directory: Path) -> nn.Module:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint["state_dict"]
-        model = recbole_model(checkpoint["n_items"], from_recbole(checkpoint["config"]))
+        model = _recbole_model(checkpoint)
         model.load_state_dict(state)
     except FileNotFoundError:
         raise UserError(f"{directory}: no {CHECKPOINT}; not an ID model exported for RecBole") from None
@@ -89,15 +113,36 @@ def load_into_recbole(directory: Path) -> nn.Module:
     return model.eval()
 
 
-def _checkpoint(model: IDModel, config: dict[str, Any]) -> dict[str, Any]:
+def _own_export(model: IDModel) -> _Export:
+    config = {"model": recbole_class_name(model.settings), **to_recbole(model.settings)}
+    state = folded_state(model)
+    return _Export(config, state, [name for name in ("item_embedding.weight", "output_bias") if name in state])
+
+
+def _zoo_export(model: ZooIDModel) -> _Export:
+    config = {"model": model.zoo.name, **model.zoo.config}
+    return _Export(config, model.zoo.folded_state(), model.zoo.item_weights(), model.n_users)
+
+
+def _recbole_model(checkpoint: dict[str, Any]) -> nn.Module:
+    config, n_items = dict(checkpoint["config"]), checkpoint["n_items"]
+    if "n_users" not in checkpoint:
+        return recbole_model(n_items, from_recbole(config))
+    name, length = config.pop("model"), config.pop("MAX_ITEM_LIST_LENGTH")
+    model: nn.Module = ZooModel(name, ZooData(n_items, checkpoint["n_users"] + 1), config, length).model
+    return model
+
+
+def _checkpoint(model: IDModel, export: _Export) -> dict[str, Any]:
     """All keys that RecBole's trainer reads when it loads or resumes."""
-    return {
-        "config": config,
+    users = {"n_users": export.n_users} if isinstance(model, ZooIDModel) else {}
+    return users | {
+        "config": export.config,
         "n_items": model.n_items,
         "epoch": 0,
         "cur_step": 0,
         "best_valid_score": float("-inf"),
-        "state_dict": folded_state(model),
+        "state_dict": export.state,
         "other_parameter": {},
         "optimizer": torch.optim.Adam(model.parameters()).state_dict(),
     }

@@ -17,7 +17,7 @@ def export_id_model(source_dir: Path, out: Path) -> None:
     try:
         load_id_model(source_dir)
         with complete_folder(Path(out), FILES) as folder:
-            for name in FILES:
+            for name in [name for name in FILES if Path(source_dir, name).exists()]:
                 shutil.copyfile(Path(source_dir, name), folder / name)
     except IDModelError as error:
         raise UserError(str(error)) from None

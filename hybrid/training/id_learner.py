@@ -9,12 +9,14 @@ from torch import Tensor
 from bridges.protocols import ScoredBatch
 from hybrid.config.schema import Config
 from hybrid.data.split import TrainingData
+from hybrid.errors import UserError
 from hybrid.evaluation.rankers import IDRanker
 from hybrid.exchange import Exchange
 from hybrid.modes import inference
 from hybrid.training.learner import Learner
 from idmodels.batches import IDBatch, IDBatches, padded_histories
 from idmodels.contract import IDModel
+from idmodels.loss_settings import LossSettings
 from idmodels.losses import create_loss
 from idmodels.precision import choose_dtype, multiplies_in
 
@@ -35,7 +37,7 @@ class IDLearner(Learner[IDBatch]):
             train.items, train.starts, train.ends, model.settings.max_length, config.train.id.batch_targets, config.seed
         )
         self.dtype = choose_dtype(config.train.id.precision, device)
-        self.loss_name = config.train.id.loss.kind
+        self.loss_name = _loss_name(model, config.train.id.loss)
         self.loss = create_loss(config.train.id.loss, torch.from_numpy(data.popularity()).to(device))
         self.ranker = IDRanker(model, config.evaluation.batch_users, device)
         unit_steps = len(self.data) if config.train.schedule.unit == "epochs" else 1
@@ -59,8 +61,10 @@ class IDLearner(Learner[IDBatch]):
         batch = batch.to(self.device)
         with multiplies_in(self.dtype, self.device):
             table = self.model.item_table()
-            scored = self.model.training_states(batch, table)
-            losses = {self.loss_name: self.loss(scored.states, table, scored.targets)}
+            loss, scored = self.model.training_loss(batch, table, self.loss)
+        losses = {self.loss_name: loss}
+        if scored is None:
+            return losses
         states = scored.states.float()
         return losses | self.exchange.losses("id", ScoredBatch(states, table.float(), scored.targets, scored.rows))
 
@@ -96,3 +100,9 @@ class IDLearner(Learner[IDBatch]):
             )
             states = self.model.last_states(items.to(self.device), lengths.to(self.device), table)
             yield states, torch.from_numpy(ends[chosen] - 1).to(self.device)
+
+
+def _loss_name(model: IDModel, settings: LossSettings) -> str:
+    if model.own_loss and settings != LossSettings():
+        raise UserError(f"id.model={model.settings.model} learns by RecBole's own loss; leave train.id.loss as it is")
+    return model.own_loss or settings.kind

@@ -97,23 +97,31 @@ class Learner(ABC, Generic[Batch]):
         """Learn from one batch; the parts of the loss, the gradient's norm and the learning rate.
 
         Raises:
-            UserError: the loss is not finite; nothing was changed by this batch.
+            UserError: the loss or its gradient is not finite; nothing was changed by this batch.
         """
         losses = self.losses(batch)
         total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            raise UserError(
-                f"the {self.side} side's loss is {total.item()} at its step {self.steps} (epoch {self.epoch})"
-            )
+        self._check_finite("loss", total)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
+        self._check_finite("gradient norm", norm)
         logs = {name: value.item() for name, value in losses.items()}
         logs |= {"loss": total.item(), "gradient_norm": norm.item(), "learning_rate": self.learning_rate}
         self.optimizer.step()
         self.rate.step()
         self.steps += 1
         return logs
+
+    def _check_finite(self, what: str, value: Tensor) -> None:
+        if torch.isfinite(value):
+            return
+        count = self.batches_per_epoch()
+        epoch, number = (self.epoch, self.batches_done) if self.batches_done else (self.epoch - 1, count)
+        raise UserError(
+            f"the {self.side} side's {what} is {value.item()} at its step {self.steps} "
+            f"(batch {number} of {count} in epoch {epoch + 1}); the last checkpoint is from before it"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able counters; weights and optimiser are saved apart."""

@@ -57,10 +57,10 @@ class Validator:
         self.monitor.scalars(f"valid/{side}", metrics, own_step)
         self.monitor.record("valid", {"side": side, "own_step": own_step, "epoch": epoch, "step": step, **metrics})
         log.info("%s side, epoch %d: %s", side, epoch, _short(metrics))
-        if side == "llm":
+        if side == "llm" and states is not None:
             self._show(states, own_step)
             self._experts(own_step)
-            if "id" in self.rankers:
+            if self.system.id_model is not None and self.system.id_model.has_states:
                 self._agreement(states, step)
         return metrics
 

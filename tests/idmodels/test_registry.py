@@ -14,11 +14,17 @@ def test_names() -> None:
 
 def test_the_help_of_the_setting_names_every_model() -> None:
     source = inspect.getsource(IDSettings)
-    assert f'Name in the registry: {", ".join(id_model_names())}."""' in source
+    assert f"Name in the registry: {', '.join(id_model_names())}, recbole:NAME" in source
 
 
 @pytest.mark.parametrize(
-    ("wrong", "hint"), [("sasrek", "did you mean 'sasrec'"), ("GRU4Rec", "did you mean 'gru4rec'"), ("x", "accepted: ")]
+    ("wrong", "hint"),
+    [
+        ("sasrek", "did you mean 'sasrec'"),
+        ("GRU4Rec", "did you mean 'gru4rec'"),
+        ("x", "accepted: "),
+        ("nram", "recbole:NARM"),
+    ],
 )
 def test_unknown_name_offers_the_nearest(wrong: str, hint: str) -> None:
     with pytest.raises(IDModelError, match=hint):

@@ -9,7 +9,7 @@ from idmodels.contract import IDModel
 from idmodels.errors import IDModelError
 from idmodels.loss_settings import LossSettings
 from idmodels.losses import full_softmax, loss_names
-from idmodels.registry import create_id_model
+from idmodels.registry import create_id_model, id_model_names
 from idmodels.scoring import last_states
 from idmodels.settings import IDSettings
 from idmodels.training import create_optimizer, fit, sequence_loss, train_epoch
@@ -19,6 +19,22 @@ BATCH = IDBatch(
     targets=torch.tensor([[2, 3, 9], [5, 0, 0]]),
     rows=torch.tensor([[0, 1, 2], [8, 9, -1]]),
 )
+
+
+def _own(name: str, settings: Callable[..., IDSettings]) -> IDModel:
+    torch.manual_seed(0)
+    return create_id_model(13, settings(name)).eval()
+
+
+@pytest.fixture(params=id_model_names())
+def model(request: pytest.FixtureRequest, small_settings: Callable[..., IDSettings]) -> IDModel:
+    """Our own models: RecBole's learn by a loss of their own."""
+    return _own(request.param, small_settings)
+
+
+@pytest.fixture(params=[name for name in id_model_names() if create_id_model(2, IDSettings(name)).causal])
+def causal_model(request: pytest.FixtureRequest, small_settings: Callable[..., IDSettings]) -> IDModel:
+    return _own(request.param, small_settings)
 
 
 def test_every_position_with_a_target_is_trained(causal_model: IDModel) -> None:
