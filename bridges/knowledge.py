@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bridges.errors import BridgeError, nearest
-from bridges.protocols import Bridge, Direction, Kind, Place, Side
+from bridges.protocols import Bridge, Direction, Kind, Place, Side, Task
 from bridges.sharing import ExchangeStore
 from bridges.whitening import Whitening, component_count
 
@@ -36,6 +36,7 @@ class KnowledgeFeatures(Bridge):
     name: ClassVar[str] = "knowledge"
     direction: ClassVar[Direction] = "llm2id"
     place: ClassVar[Place] = "features"
+    tasks: ClassVar[frozenset[Task]] = frozenset({"ranking", "ctr"})
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 Side = Literal["id", "llm"]
 Direction = Literal["id2llm", "llm2id", "both"]
 Place = Literal["data", "prompt", "weights", "features", "targets", "store"]
+Task = Literal["ranking", "ctr"]
 SlotKind = Literal["prefix", "user", "item"]
 Kind = Literal["item", "user", "text"]
 """Kinds of tables in the exchange store, see `bridges.sharing`."""
@@ -75,6 +76,8 @@ class Bridge(nn.Module):
     place: ClassVar[Place]
     needs_id_states: ClassVar[bool] = False
     """Whether it reads user states of the ID model, which a model with scores alone does not have."""
+    tasks: ClassVar[frozenset[Task]] = frozenset({"ranking"})
+    """Tasks it has a part in."""
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """Tables of the exchange store that it reads where these directions are open; others need not be written."""

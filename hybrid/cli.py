@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from hybrid import __version__
 from hybrid.config.describe import settings
@@ -169,11 +169,25 @@ def _evaluate(options: argparse.Namespace) -> None:
     from hybrid.evaluation.evaluate import evaluate_run
 
     results = evaluate_run(options.directory, options.split)
-    masked = "left out" if results["history_masked"] else "ranked too"
-    print(f"{options.split}: {results['users']} users, full catalogue, history items {masked}, ties against the target")
+    print(f"{options.split}: {_what_was_measured(results)}")
     for side, found in results["sides"].items():
-        values = ", ".join(f"{name} {value:.4f}" for name, value in found["metrics"].items())
-        print(f"{side}: {values}; {found['parameters']:,} parameters, {found['cost_ms']:.2f} ms/user")
+        values = ", ".join(f"{name} {value:.4f}{_interval(found, name)}" for name, value in found["metrics"].items())
+        unit = "user" if "users" in results else "sample"
+        print(f"{side}: {values}; {found['parameters']:,} parameters, {found['cost_ms']:.2f} ms/{unit}")
+
+
+def _what_was_measured(results: dict[str, Any]) -> str:
+    if "samples" in results:
+        count = f"{results['samples']} of {results['of_samples']} samples"
+        return f"{count}, {results['clicked']:.1%} clicked ({results['labels']})"
+    masked = "left out" if results["history_masked"] else "ranked too"
+    return f"{results['users']} users, full catalogue, history items {masked}, ties against the target"
+
+
+def _interval(found: dict[str, Any], name: str) -> str:
+    """95 % bootstrap interval of a metric, where there is one."""
+    bounds = found.get("intervals", {}).get(name)
+    return f" [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""
 
 
 def _export(options: argparse.Namespace) -> None:

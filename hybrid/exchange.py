@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatch, Side, SlotFill, SlotKind
-from bridges.registry import create_bridges
+from bridges.registry import BRIDGES, create_bridges
 from bridges.sharing import ExchangeStore
-from hybrid.config.schema import Arm, BridgesConfig
+from hybrid.config.schema import Arm, BridgesConfig, Task
 from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, SlotLayout
 from hybrid.modes import inference
+from idmodels.click import ClickModel
 from idmodels.contract import IDModel
 
 DIRECTIONS: dict[Arm, frozenset[Direction]] = {
@@ -61,7 +62,7 @@ class Exchange:
     store: ExchangeStore
     bridges: dict[str, Bridge]
     directions: frozenset[Direction]
-    id_model: IDModel | None
+    id_model: IDModel | ClickModel | None
     fingerprint: str
     others: list[IDModel] = field(default_factory=list)
     """Further frozen ID models that the prompts are filled from."""
@@ -158,7 +159,7 @@ class Exchange:
 
     def context(self, batch: PromptBatch) -> PromptContext:
         """What the bridges may know while they fill the slots of ``batch``."""
-        assert self.id_model is not None  # bridges with slots exist only in arms with both sides
+        assert isinstance(self.id_model, IDModel)  # bridges with slots exist only in arms with both sides, for rankings
         if self.reads_id_states():
             states = self._id_states(self.id_model, batch.id_items)
             others = tuple(self._id_states(model, batch.id_items) for model in self.others)
@@ -169,16 +170,16 @@ class Exchange:
 
 
 def create_exchange(
-    config: BridgesConfig, arm: Arm, id_model: IDModel | None, llm_width: int, embedding_norm: float, n_rows: int,
-    n_items: int, fingerprint: str, others: Sequence[IDModel] = (),
+    config: BridgesConfig, arm: Arm, id_model: IDModel | ClickModel | None, llm_width: int, embedding_norm: float,
+    n_rows: int, n_items: int, fingerprint: str, others: Sequence[IDModel] = (), task: Task = "ranking",
 ) -> Exchange:  # fmt: skip
     """The exchange of an arm; knowledge that the bridges add to the ID item table is attached to the ID model.
 
-    ``others`` are further ID models that prompts are filled from.
+    ``others`` are further ID models that prompts are filled from. Bridges that have no part in the task are left out.
     """
     store = ExchangeStore(n_items, n_rows, fingerprint, config.store.momentum)
     bridges: dict[str, Bridge] = {}
-    settings = enabled_settings(config, arm)
+    settings = {name: own for name, own in enabled_settings(config, arm).items() if task in BRIDGES[name].tasks}
     if settings and id_model is not None:
         widths = tuple(model.width for model in others)
         created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items, widths)

@@ -4,19 +4,24 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Arm, Config
+from hybrid.data.clicks import split_clicks
+from hybrid.data.dataset import Dataset
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
-from hybrid.evaluation.report import Row, comparison_table
+from hybrid.evaluation.report import COLUMNS, Row, comparison_table
 from hybrid.logs import log_file
 from hybrid.training.run_directory import RunDirectory, write_json
+
+if TYPE_CHECKING:
+    from hybrid.training.trainer import BaseTrainer
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +44,14 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     Raises:
         UserError: bad data or config, a directory that is taken, or, with ``resume``, one of another config or dataset.
     """
-    from hybrid.system import build_system
-    from hybrid.training.trainer import Trainer
-
     run = RunDirectory(Path(config.output_dir) / config.name)
     check_directory(run, config, resume)
     if config.threads:
         torch.set_num_threads(config.threads)
     dataset = prepare(config.data, log=log.info)
-    data = split_training(dataset, config.data)
     if run.config.exists():
         check_dataset(run, dataset.fingerprint)
-    trainer = Trainer(build_system(config, data))  # before anything is written: it may find the config impossible
+    trainer = create_trainer(config, dataset)  # before anything is written: it may find the config impossible
     if not run.config.exists():
         run.create(config, dataset.fingerprint)
     with log_file(run.log):
@@ -58,6 +59,19 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
         results = trainer.train()
         write_json(run.finished, results)
     return run
+
+
+def create_trainer(config: Config, dataset: Dataset) -> "BaseTrainer[Any]":
+    """The trainer of the config's task on a dataset, of which it sees the train and valid part only."""
+    if config.task == "ctr":
+        from hybrid.ctr.system import build_click_system
+        from hybrid.ctr.trainer import ClickTrainer
+
+        return ClickTrainer(build_click_system(config, split_clicks(dataset, config.data, log.info)))
+    from hybrid.system import build_system
+    from hybrid.training.trainer import Trainer
+
+    return Trainer(build_system(config, split_training(dataset, config.data)))
 
 
 def check_directory(run: RunDirectory, config: Config, resume: bool) -> None:
@@ -111,4 +125,4 @@ def compare_arms(config: Config, arms: Sequence[Arm]) -> tuple[str, list[RunDire
                 rows.append(Row(LABELS[arm, side], found["metrics"], found["parameters"], found["cost_ms"]))
     order = list(LABELS.values())
     rows.sort(key=lambda row: order.index(row.label))
-    return comparison_table(rows), runs
+    return comparison_table(rows, COLUMNS[config.task]), runs

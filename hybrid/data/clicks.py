@@ -171,6 +171,15 @@ def check_classes(samples: Samples, part: str, config: DataConfig) -> None:
         )
 
 
+def check_drawn(samples: Samples, count: int) -> None:
+    """Raise UserError where samples that were drawn from both classes have one only."""
+    if samples.labels.min() == samples.labels.max():
+        answer = "clicked" if samples.labels[0] else "not clicked"
+        raise UserError(
+            f"evaluation.ctr_samples={count}: all {len(samples)} drawn samples were {answer}; ask for more of them"
+        )
+
+
 def draw_samples(samples: Samples, count: int, seed: int) -> Samples:
     """``count`` random samples in their order, 0: all; of one seed, a smaller draw is part of a larger one."""
     if count == 0 or count >= len(samples):

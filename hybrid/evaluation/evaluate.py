@@ -3,15 +3,17 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Config
+from hybrid.data.dataset import Dataset
 from hybrid.data.prepare import prepare
 from hybrid.data.split import Targets, split_training
 from hybrid.errors import UserError
+from hybrid.evaluation.clicks import Part, evaluate_clicks
 from hybrid.evaluation.rankers import IDRanker, LLMRanker, Ranker, rank_side
 from hybrid.evaluation.test_part import open_test
 from hybrid.exchange import SIDES
@@ -19,7 +21,6 @@ from hybrid.system import System, build_system
 from hybrid.training.run_directory import RunDirectory, read_json, write_json
 from idmodels.saved import load_id_model
 
-Part = Literal["valid", "test"]
 log = logging.getLogger(__name__)
 
 
@@ -41,25 +42,30 @@ def evaluate_run(path: Path, part: Part) -> dict[str, Any]:
     config = build_config(read_yaml(run.config))
     if config.threads:
         torch.set_num_threads(config.threads)
-    system, targets = _open(config, run, part)
-    results: dict[str, Any] = {
+    dataset = _open(config, run)
+    results = (evaluate_clicks if config.task == "ctr" else _evaluate_rankings)(config, run, dataset, part)
+    write_json(kept, results)
+    return results
+
+
+def _open(config: Config, run: RunDirectory) -> Dataset:
+    dataset = prepare(config.data)
+    if dataset.fingerprint != run.dataset_fingerprint():
+        known, now = run.dataset_fingerprint(), dataset.fingerprint
+        raise UserError(f"{run.path}: trained on dataset {known}, but {config.data.dataset} is now {now}")
+    return dataset
+
+
+def _evaluate_rankings(config: Config, run: RunDirectory, dataset: Dataset, part: Part) -> dict[str, Any]:
+    data = split_training(dataset, config.data)
+    targets = open_test(dataset, config.data) if part == "test" else data.valid
+    system = build_system(config, data)
+    return {
         "part": part,
         "users": len(targets.users),
         "history_masked": config.evaluation.mask_history,
         "sides": {side: _evaluate(system, side, run, targets) for side in SIDES[config.arm]},
     }
-    write_json(kept, results)
-    return results
-
-
-def _open(config: Config, run: RunDirectory, part: Part) -> tuple[System, Targets]:
-    dataset = prepare(config.data)
-    if dataset.fingerprint != run.dataset_fingerprint():
-        known, now = run.dataset_fingerprint(), dataset.fingerprint
-        raise UserError(f"{run.path}: trained on dataset {known}, but {config.data.dataset} is now {now}")
-    data = split_training(dataset, config.data)
-    targets = open_test(dataset, config.data) if part == "test" else data.valid
-    return build_system(config, data), targets
 
 
 def _evaluate(system: System, side: str, run: RunDirectory, targets: Targets) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hybrid.config.schema import Task
+
 
 @dataclass(frozen=True)
 class Row:
@@ -13,19 +15,23 @@ class Row:
     parameters: int
     """Weights needed to serve it."""
     cost_ms: float
-    """Milliseconds to rank the catalogue for one user, measured in batches on this machine."""
+    """Milliseconds to rank the catalogue for one user (ctr: to judge a sample), in batches on this machine."""
 
 
-COLUMNS = ("hr@10", "ndcg@10")
+COLUMNS: dict[Task, tuple[str, ...]] = {
+    "ranking": ("hr@10", "ndcg@10"),
+    "ctr": ("auc", "uauc", "logloss", "acc", "ece"),
+}
+"""Metrics in the table, by task."""
 
 
-def comparison_table(rows: Sequence[Row]) -> str:
-    """Rows as aligned text: label, HR@10, NDCG@10, parameters, cost per user."""
-    header = ["", *(name.upper() for name in COLUMNS), "parameters", "ms/user"]
+def comparison_table(rows: Sequence[Row], columns: Sequence[str] = COLUMNS["ranking"]) -> str:
+    """Rows as aligned text: label, the metrics ``columns``, parameters, cost per user (or sample)."""
+    header = ["", *(name.upper() for name in columns), "parameters", "ms/user"]
     body = [
         [
             row.label,
-            *(f"{row.metrics[name]:.4f}" for name in COLUMNS),
+            *(f"{row.metrics[name]:.4f}" for name in columns),
             f"{row.parameters:,}",
             f"{row.cost_ms:.2f}",
         ]

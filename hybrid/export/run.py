@@ -21,9 +21,15 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
     run = RunDirectory(path)
     run.recover()
     run.check()
-    if read_yaml(run.config).get("arm") == "llm_only":
-        from hybrid.system import LLM
+    from hybrid.system import ID, LLM
 
+    config = read_yaml(run.config)
+    if config.get("task") == "ctr":
+        raise UserError(
+            f"{path}: {form} is a form of models that rank the catalogue; this run's click model is in "
+            f"{run.best_id / ID}, its adapter is a PEFT directory already: {run.best_llm / LLM}"
+        )
+    if config.get("arm") == "llm_only":
         raise UserError(
             f"{path}: the arm llm_only trains no ID model, and {form} is a form of one; "
             f"its adapter is a PEFT directory already: {run.best_llm / LLM}"

@@ -18,7 +18,7 @@ from hybrid.llm.adapter import adapter_weights, attach_adapter, given_users
 from hybrid.llm.backbone import Backbone
 from hybrid.llm.prompts import Index, PromptBatch
 from hybrid.llm.saved import load_recommender, save_recommender
-from hybrid.llm.scorers import create_scorer
+from hybrid.llm.scorers import Scorer, create_scorer
 
 NO_SLOTS: Mapping[SlotKind, Tensor] = MappingProxyType({})
 
@@ -26,7 +26,9 @@ NO_SLOTS: Mapping[SlotKind, Tensor] = MappingProxyType({})
 class LLMRecommender(nn.Module):
     """A causal language model that reads titles and soft tokens and scores every item."""
 
-    def __init__(self, backbone: Backbone, config: LLMConfig, n_items: int, id_width: int = 0) -> None:
+    def __init__(
+        self, backbone: Backbone, config: LLMConfig, n_items: int, id_width: int = 0, scorer: Scorer | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
@@ -35,7 +37,13 @@ class LLMRecommender(nn.Module):
         self.suffix = nn.Parameter(_ordinary_embedding(backbone))
         n_prefix = config.prompt.prefix_tokens
         self.prefix = learned_tokens(n_prefix, backbone.width, backbone.embedding_norm) if n_prefix else None
-        self.scorer = create_scorer(config, n_items, backbone.width, id_width).to(self.suffix.device)
+        self.scorer = scorer or create_scorer(config, n_items, backbone.width, id_width)
+        self.scorer.to(self.suffix.device)
+
+    @property
+    def scorer_kind(self) -> str:
+        """Name of the scorer, kept with what is saved."""
+        return self.config.scorer.kind
 
     @property
     def embedding_norm(self) -> float:

@@ -61,7 +61,7 @@ def _identity(recommender: "LLMRecommender") -> dict[str, str]:
         "base_model": backbone.name,
         "layers": str(backbone.layers),
         "weights": backbone.fingerprint,
-        "scorer": recommender.config.scorer.kind,
+        "scorer": recommender.scorer_kind,
         "tune": recommender.config.tune,
     }
 

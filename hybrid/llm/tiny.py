@@ -39,6 +39,7 @@ def tiny_config(layers: int) -> Any:
         bos_token_id=None,
         eos_token_id=0,
         pad_token_id=0,
+        tie_word_embeddings=True,
     )
 
 

@@ -1,0 +1,91 @@
+"""Both phases of task ctr: binary cross-entropy of the click model, and of the language model's two words."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from hybrid.ctr.prompts import ClickPromptBatch, Selected
+from hybrid.ctr.scoring import IDClicks, click_rows
+from hybrid.ctr.system import ClickSystem
+from hybrid.data.clicks import draw_samples
+from hybrid.modes import inference
+from hybrid.training.learner import Learner
+from idmodels.click import ClickBatch
+from idmodels.click_batches import ClickBatches
+
+
+class ClickIDLearner(Learner[ClickBatch]):
+    """Trains the click model and the bridges that bring it knowledge."""
+
+    side = "id"
+
+    def __init__(self, system: ClickSystem, phases: int) -> None:
+        config, model = system.config, system.need_id()
+        self.system, self.model, self.device = system, model, system.device
+        settings = config.train.id
+        samples = draw_samples(system.data.train, settings.samples, config.seed)
+        self.data = ClickBatches(click_rows(samples), model.settings.max_length, settings.batch_targets, config.seed)
+        self.scorer = IDClicks(model, settings.batch_targets, system.device)
+        unit_steps = len(self.data) if config.train.schedule.unit == "epochs" else 1
+        super().__init__(
+            [model, *system.exchange.modules("id")],
+            [*model.parameters(), *system.exchange.parameters("id")],
+            settings,
+            phases * unit_steps,
+        )
+
+    def batches_per_epoch(self) -> int:
+        """See `Learner`."""
+        return len(self.data)
+
+    def batches(self, epoch: int, skip: int) -> Iterator[ClickBatch]:
+        """See `Learner`."""
+        return self.data.epoch(epoch, skip)
+
+    def losses(self, batch: ClickBatch) -> dict[str, Tensor]:
+        """``bce``, with what else the model trains with."""
+        return {"bce": self.model.loss(batch.to(self.device))}
+
+    def write_store(self, step: int) -> None:
+        """Write the item table where a bridge reads it."""
+        exchange = self.system.exchange
+        if exchange.reads("id", "item"):
+            with inference(self.model):
+                exchange.store.write("id", "item", self.model.item_table(), step=step, fingerprint=exchange.fingerprint)
+
+
+class ClickLLMLearner(Learner[ClickPromptBatch]):
+    """Trains the adapter, and the bridges that bring the language model knowledge."""
+
+    side = "llm"
+
+    def __init__(self, system: ClickSystem, phases: int) -> None:
+        config = system.config
+        self.system, self.recommender, self.device = system, system.need_llm(), system.device
+        self.scorer = system.llm_scorer()
+        samples = draw_samples(system.data.train, config.train.llm.samples, config.seed)
+        self.selected = Selected.by(system.selector, samples, config.llm.click_prompt.behaviours)
+        unit_steps = self.batches_per_epoch() if config.train.schedule.unit == "epochs" else 1
+        super().__init__(
+            [self.recommender, *system.exchange.modules("llm")],
+            [*self.recommender.trainable_parameters(), *system.exchange.parameters("llm")],
+            config.train.llm,
+            phases * unit_steps,
+        )
+
+    def batches_per_epoch(self) -> int:
+        """See `Learner`."""
+        return self.scorer.prompts.n_batches(self.selected)
+
+    def batches(self, epoch: int, skip: int) -> Iterator[ClickPromptBatch]:
+        """See `Learner`."""
+        return self.scorer.prompts.epoch(self.selected, epoch, skip)
+
+    def losses(self, batch: ClickPromptBatch) -> dict[str, Tensor]:
+        """``bce`` of the two-word softmax."""
+        batch = batch.to(self.device)
+        return {"bce": binary_cross_entropy_with_logits(self.recommender.log_odds(batch), batch.labels.float())}
+
+    def write_store(self, step: int) -> None:
+        """Nothing: no bridge reads the language model's judgement of single items."""

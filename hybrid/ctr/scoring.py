@@ -1,0 +1,84 @@
+"""Both sides of task ctr as one thing: a logit of a click for each sample.
+
+Letters: M samples, K behaviours read.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hybrid.ctr.prompts import ClickPrompts, Selected
+from hybrid.ctr.recommender import ClickRecommender
+from hybrid.ctr.selectors import BehaviourSelector
+from hybrid.data.clicks import Samples
+from hybrid.modes import inference
+from hybrid.progress import progress
+from idmodels.click import ClickModel
+from idmodels.click_batches import ClickRows
+
+
+class ClickScorer(Protocol):
+    """A side that judges clicks."""
+
+    def logits(self, samples: Samples) -> np.ndarray:
+        """Logit of a click on each sample, [M] float64."""
+
+
+@dataclass
+class IDClicks:
+    """Judges with the click model."""
+
+    model: ClickModel
+    batch_samples: int
+    device: torch.device
+
+    def logits(self, samples: Samples) -> np.ndarray:
+        """See `ClickScorer`."""
+        rows, found = click_rows(samples), np.zeros(len(samples))
+        with inference(self.model):
+            for which in rows.in_order_of_length(self.batch_samples):
+                batch = rows.batch(which, self.model.settings.max_length).to(self.device)
+                found[which] = _numpy(self.model.logits(batch))
+        return found
+
+
+@dataclass
+class LLMClicks:
+    """Judges with the language model, which reads the behaviours that the selector chooses."""
+
+    recommender: ClickRecommender
+    prompts: ClickPrompts
+    selector: BehaviourSelector
+    behaviours: int
+    """K."""
+    device: torch.device
+
+    def logits(self, samples: Samples) -> np.ndarray:
+        """See `ClickScorer`."""
+        selected, found = Selected.by(self.selector, samples, self.behaviours), np.zeros(len(samples))
+        n_batches = -(-len(samples) // self.prompts.eval_prompts)
+        with inference(self.recommender):
+            for batch in progress(self.prompts.in_order_of_length(selected), "judging clicks", n_batches):
+                found[batch.numbers.numpy()] = _numpy(self.recommender.log_odds(batch.to(self.device)))
+        return found
+
+
+def click_rows(samples: Samples) -> ClickRows:
+    """The samples as a click model's batches are made of them."""
+    behaviours = samples.behaviours
+    return ClickRows(
+        items=behaviours.items,
+        marks=behaviours.liked + 1,  # unknown, disliked, liked
+        users=samples.users,
+        starts=samples.starts,
+        ends=samples.ends,
+        targets=samples.items,
+        labels=samples.labels,
+    )
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.double().cpu().numpy()

@@ -1,0 +1,118 @@
+"""Data, click model, language model and exchange of a run of task ctr."""
+
+import logging
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from bridges.registry import BRIDGES
+from hybrid.config.schema import Config
+from hybrid.ctr.prompts import ClickPromptBuilder, ClickPrompts
+from hybrid.ctr.recommender import ClickRecommender
+from hybrid.ctr.scoring import LLMClicks
+from hybrid.ctr.selectors import BehaviourSelector, RecentBehaviours
+from hybrid.data.clicks import ClickData
+from hybrid.exchange import SIDES, create_exchange, enabled_settings
+from hybrid.llm.answers import answer_tokens
+from hybrid.system import BaseSystem, choose_device, load_llm, text_vectors
+from idmodels.click import ClickModel
+from idmodels.click_registry import create_click_model
+from idmodels.click_settings import ClickSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class ClickSystem(BaseSystem):
+    """Clicks: a click model and a language model that each judge one item."""
+
+    data: ClickData
+    id_model: ClickModel | None
+    recommender: ClickRecommender | None
+    prompts: ClickPrompts | None
+    selector: BehaviourSelector
+
+    def need_id(self) -> ClickModel:
+        """The click model of an arm that has one."""
+        assert self.id_model is not None
+        return self.id_model
+
+    def need_llm(self) -> ClickRecommender:
+        """The language model of an arm that has one."""
+        assert self.recommender is not None
+        return self.recommender
+
+    def llm_scorer(self) -> LLMClicks:
+        """The language model as one that judges clicks."""
+        assert self.prompts is not None
+        count = self.config.llm.click_prompt.behaviours
+        return LLMClicks(self.need_llm(), self.prompts, self.selector, count, self.device)
+
+    def item_vectors(self) -> Tensor:
+        """See `BaseSystem`."""
+        return text_vectors(self.config, self.need_llm(), self.data.item_text)
+
+    def start_head(self) -> None:
+        """See `BaseSystem`: the answers' rows are the model's own."""
+
+
+def build_click_system(config: Config, data: ClickData) -> ClickSystem:
+    """Load and create what the config's arm needs, each part drawn from the seed by itself.
+
+    Raises:
+        UserError: a model that can't be loaded, or a device that is not there.
+        IDModelError: an unknown click model.
+    """
+    device, sides = choose_device(config.device), SIDES[config.arm]
+    torch.manual_seed(config.seed)
+    id_model = _click_model(config, data).to(device) if "id" in sides else None
+    torch.manual_seed(config.seed)
+    recommender, prompts = _language_model(config, data, device) if "llm" in sides else (None, None)
+    torch.manual_seed(config.seed)
+    exchange = create_exchange(
+        config.bridges,
+        config.arm,
+        id_model,
+        recommender.backbone.width if recommender else 0,
+        recommender.embedding_norm if recommender else 0.0,
+        len(data.train.behaviours.items),
+        data.n_items,
+        data.fingerprint,
+        task="ctr",
+    )
+    for bridge in exchange.bridges.values():
+        bridge.to(device)
+    _say_what_rests(config)
+    torch.manual_seed(config.seed)
+    return ClickSystem(
+        config=config,
+        data=data,
+        device=device,
+        id_model=id_model,
+        recommender=recommender,
+        prompts=prompts,
+        selector=RecentBehaviours(),
+        exchange=exchange,
+    )
+
+
+def _click_model(config: Config, data: ClickData) -> ClickModel:
+    settings = ClickSettings(model=config.id.model, **asdict(config.click))
+    return create_click_model(data.n_items, settings, data.n_users, sequence=config.id)
+
+
+def _language_model(config: Config, data: ClickData, device: torch.device) -> tuple[ClickRecommender, ClickPrompts]:
+    prompt = config.llm.click_prompt
+    backbone = load_llm(config, data.item_text, device)
+    answers = answer_tokens(backbone.tokenizer, prompt.question, prompt.yes, prompt.no)
+    recommender = ClickRecommender(backbone, config.llm, data.n_items, answers).to(device)
+    builder = ClickPromptBuilder(backbone.tokenizer, data.item_text, prompt, answers)
+    batch_prompts, eval_prompts = config.train.llm.batch_prompts, config.evaluation.llm_batch_prompts
+    return recommender, ClickPrompts(builder, batch_prompts, eval_prompts, config.seed)
+
+
+def _say_what_rests(config: Config) -> None:
+    resting = [name for name in enabled_settings(config.bridges, config.arm) if "ctr" not in BRIDGES[name].tasks]
+    if resting:
+        log.info("task=ctr: bridges that are for rankings rest: %s", ", ".join(resting))

@@ -1,0 +1,84 @@
+"""Validation of a side of task ctr, and what it shows in TensorBoard."""
+
+import logging
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from hybrid.config.schema import Config, Side
+from hybrid.ctr.prompts import Selected
+from hybrid.ctr.scoring import ClickScorer, LLMClicks
+from hybrid.ctr.system import ClickSystem
+from hybrid.data.clicks import Samples, check_drawn, draw_samples
+from hybrid.evaluation.click_metrics import METRICS, average_ranks, click_metrics, sigmoid
+from hybrid.training.monitor import Monitor
+from hybrid.training.validation import flat_settings
+
+log = logging.getLogger(__name__)
+SHOWN = 4
+"""Prompts that are shown with the answer."""
+
+
+class ClickValidator:
+    """Judges the valid samples with one side at a time; the test part is not known here."""
+
+    def __init__(self, system: ClickSystem, scorers: Mapping[Side, ClickScorer], monitor: Monitor) -> None:
+        self.system, self.scorers, self.monitor = system, scorers, monitor
+        self.samples = evaluated(system.data.valid, system.config)
+
+    def validate(self, side: Side, own_step: int, epoch: int, step: int) -> dict[str, float]:
+        """Metrics of one side on its validation samples; logged over its own steps."""
+        started = time.perf_counter()
+        logits = self.scorers[side].logits(self.samples)
+        metrics = click_metrics(logits, self.samples.labels, self.samples.users)
+        metrics["seconds"] = time.perf_counter() - started
+        self.monitor.scalars(f"valid/{side}", metrics, own_step)
+        self.monitor.record("valid", {"side": side, "own_step": own_step, "epoch": epoch, "step": step, **metrics})
+        log.info("%s side, epoch %d: %s", side, epoch, short(metrics))
+        scorer = self.scorers[side]
+        if isinstance(scorer, LLMClicks):
+            self._show(scorer, logits, own_step)
+            if "id" in self.scorers:
+                self.monitor.scalars("exchange", {"agreement": self._agreement(logits)}, step)
+        return metrics
+
+    def finish(self, results: Mapping[str, float]) -> None:
+        """Hyper-parameters with the final metrics, and the click model's item embeddings with titles."""
+        self.monitor.hyperparameters(flat_settings(self.system.config), results)
+        self.monitor.record("finished", dict(results))
+        if self.system.id_model is not None:
+            table = self.system.id_model.item_table().detach()
+            self.monitor.projector("items/id", table, self.system.data.item_text)
+
+    def _agreement(self, llm_logits: np.ndarray) -> float:
+        """Rank correlation of both sides' logits."""
+        id_logits = self.scorers["id"].logits(self.samples)
+        return float(np.corrcoef(average_ranks(id_logits), average_ranks(llm_logits))[0, 1])
+
+    def _show(self, scorer: LLMClicks, logits: np.ndarray, own_step: int) -> None:
+        """A few prompts, how sure of a click the language model is, and the truth, as text."""
+        which = np.arange(min(SHOWN, len(self.samples)))
+        samples = self.samples.take(which)
+        batch = scorer.prompts.builder.build(Selected.by(scorer.selector, samples, scorer.behaviours), which)
+        for number in which:
+            tokens = batch.tokens[number, : batch.lengths[number]]
+            text = scorer.recommender.backbone.tokenizer.decode(tokens)
+            answer = f"**Yes** {sigmoid(logits[number]):.3f}, **truth** {'yes' if samples.labels[number] else 'no'}"
+            user = self.system.data.user_ids[int(samples.users[number])]
+            self.monitor.text(f"clicks/user_{user}_{number}", f"{text}\n\n{answer}", own_step)
+
+
+def evaluated(samples: Samples, config: Config) -> Samples:
+    """The samples of a part that are judged: the same ones for every run and both sides.
+
+    Raises UserError where too few were drawn to hold both classes.
+    """
+    drawn = draw_samples(samples, config.evaluation.ctr_samples, config.data.sample_seed)
+    check_drawn(drawn, config.evaluation.ctr_samples)
+    return drawn
+
+
+def short(metrics: Mapping[str, float]) -> str:
+    """The metrics in one line."""
+    return ", ".join(f"{name} {metrics[name]:.4f}" for name in METRICS)

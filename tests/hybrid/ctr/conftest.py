@@ -1,0 +1,69 @@
+"""A dataset with ratings that follow a rule, and a config so small that a whole run of task ctr takes seconds."""
+
+import numpy as np
+import pytest
+
+from hybrid.config.load import load_config
+
+N_USERS, N_ITEMS, LENGTH = 24, 20, 16
+
+TINY = """
+task: ctr
+llm:
+  name: tiny-random
+  dtype: float32
+  lora: {rank: 4, dropout: 0.0}
+  encode_tokens: 6
+  click_prompt: {opening: "Seen:", offer: "\\n?", question: "\\nA:", yes: " Yes", no: " No", liked: "+", disliked: "-",
+                 nothing: " 0", behaviours: 3, item_tokens: 4}
+id: {model: din}
+click: {width: 8, max_length: 12, attention_widths: [8], hidden_widths: [16]}
+bridges:
+  knowledge: {components: 4}
+train:
+  schedule: {rounds: 2, id_length: 2, llm_length: 1}
+  id: {batch_targets: 32, learning_rate: 0.01}
+  llm: {batch_prompts: 16, samples: 64, learning_rate: 0.01}
+  log_steps: 2
+  checkpoint_steps: 0
+data: {min_history: 2}
+evaluation: {bootstrap: 50, llm_batch_prompts: 16}
+"""
+
+
+def write_tastes(folder):
+    """Atomic files: even users like the items A.., odd ones the items B.., and say so by 5 and 1 stars."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    rows = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+    for user in range(N_USERS):
+        for step, item in enumerate(random.permutation(N_ITEMS)[:LENGTH]):
+            rows.append(f"u{user}\ti{item}\t{5 if (user + item) % 2 == 0 else 1}\t{step * 100 + user}")
+    (folder / f"{folder.name}.inter").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    titles = [f"i{item}\t{'AB'[item % 2]}{item}" for item in range(N_ITEMS)]
+    (folder / f"{folder.name}.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tastes(tmp_path_factory):
+    """Folder of the dataset."""
+    return write_tastes(tmp_path_factory.mktemp("data") / "tastes")
+
+
+@pytest.fixture
+def tiny(tmp_path, tastes):
+    """Make a config for a tiny run in ``tmp_path`` from overrides."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+
+    def make(*overrides):
+        places = [
+            f"data.dataset={tastes}",
+            f"data.cache_dir={tastes.parent / 'cache'}",
+            f"output_dir={tmp_path / 'runs'}",
+        ]
+        return load_config(path, [*places, *overrides])
+
+    make.path = path
+    return make
