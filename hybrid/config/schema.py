@@ -155,9 +155,9 @@ class ClickPromptConfig:
     """Text before the item to be judged."""
     question: str = "\nWill the user like it? Yes or No.\nAnswer:"
     """Text after the item."""
-    yes: str = " Yes"
-    """The answer for a click."""
-    no: str = " No"
+    positive: str = " Yes"
+    """The answer for a click; quote it in yaml, where a bare Yes is no text."""
+    negative: str = " No"
     """The answer for no click."""
 
 

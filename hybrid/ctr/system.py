@@ -105,7 +105,7 @@ def _click_model(config: Config, data: ClickData) -> ClickModel:
 def _language_model(config: Config, data: ClickData, device: torch.device) -> tuple[ClickRecommender, ClickPrompts]:
     prompt = config.llm.click_prompt
     backbone = load_llm(config, data.item_text, device)
-    answers = answer_tokens(backbone.tokenizer, prompt.question, prompt.yes, prompt.no)
+    answers = answer_tokens(backbone.tokenizer, prompt.question, prompt.positive, prompt.negative)
     recommender = ClickRecommender(backbone, config.llm, data.n_items, answers).to(device)
     builder = ClickPromptBuilder(backbone.tokenizer, data.item_text, prompt, answers)
     batch_prompts, eval_prompts = config.train.llm.batch_prompts, config.evaluation.llm_batch_prompts

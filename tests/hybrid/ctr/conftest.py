@@ -1,4 +1,4 @@
-"""A dataset with ratings that follow a rule, and a config so small that a whole run of task ctr takes seconds."""
+"""Datasets with ratings that follow a rule, and a config so small that a whole run of task ctr takes seconds."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ llm:
   dtype: float32
   lora: {rank: 4, dropout: 0.0}
   encode_tokens: 6
-  click_prompt: {opening: "Seen:", offer: "\\n?", question: "\\nA:", yes: " Yes", no: " No", liked: "+", disliked: "-",
-                 nothing: " 0", behaviours: 3, item_tokens: 4}
+  click_prompt: {opening: "Seen:", offer: "\\n?", question: "\\nA:", positive: " Yes", negative: " No",
+                 liked: "+", disliked: "-", nothing: " 0", behaviours: 3, item_tokens: 4}
 id: {model: din}
 click: {width: 8, max_length: 12, attention_widths: [8], hidden_widths: [16]}
 bridges:
@@ -31,14 +31,21 @@ evaluation: {bootstrap: 50, llm_batch_prompts: 16}
 """
 
 
-def write_tastes(folder):
-    """Atomic files: even users like the items A.., odd ones the items B.., and say so by 5 and 1 stars."""
+RULES = {
+    "tastes": lambda user, item: (user + item) % 2 == 0,  # even users like the items A.., odd ones the items B..
+    "quality": lambda user, item: item % 2 == 0,  # everybody likes the items A..
+    "moods": lambda user, item: user % 2 == 0,  # even users like everything, odd ones nothing
+}
+
+
+def write_ratings(folder):
+    """Atomic files in which 5 and 1 stars follow the rule of the folder's name."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     rows = ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
     for user in range(N_USERS):
         for step, item in enumerate(random.permutation(N_ITEMS)[:LENGTH]):
-            rows.append(f"u{user}\ti{item}\t{5 if (user + item) % 2 == 0 else 1}\t{step * 100 + user}")
+            rows.append(f"u{user}\ti{item}\t{5 if RULES[folder.name](user, item) else 1}\t{step * 100 + user}")
     (folder / f"{folder.name}.inter").write_text("\n".join(rows) + "\n", encoding="utf-8")
     titles = [f"i{item}\t{'AB'[item % 2]}{item}" for item in range(N_ITEMS)]
     (folder / f"{folder.name}.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
@@ -46,21 +53,21 @@ def write_tastes(folder):
 
 
 @pytest.fixture(scope="session")
-def tastes(tmp_path_factory):
-    """Folder of the dataset."""
-    return write_tastes(tmp_path_factory.mktemp("data") / "tastes")
+def folders(tmp_path_factory):
+    """Folder of a dataset for each rule."""
+    return {rule: write_ratings(tmp_path_factory.mktemp("data") / rule) for rule in RULES}
 
 
 @pytest.fixture
-def tiny(tmp_path, tastes):
-    """Make a config for a tiny run in ``tmp_path`` from overrides."""
+def tiny(tmp_path, folders):
+    """Make a config for a tiny run in ``tmp_path`` from a rule and overrides."""
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY, encoding="utf-8")
 
-    def make(*overrides):
+    def make(*overrides, rule="tastes"):
         places = [
-            f"data.dataset={tastes}",
-            f"data.cache_dir={tastes.parent / 'cache'}",
+            f"data.dataset={folders[rule]}",
+            f"data.cache_dir={folders['tastes'].parent / 'cache'}",
             f"output_dir={tmp_path / 'runs'}",
         ]
         return load_config(path, [*places, *overrides])

@@ -1,0 +1,208 @@
+"""Task ctr as a whole: both sides learn a planted taste, the idle one does not move, a resumed run is the same run."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from hybrid.cli import main
+from hybrid.data.prepare import prepare
+from hybrid.errors import UserError
+from hybrid.evaluation.click_metrics import click_metrics
+from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.runs import compare_arms, create_trainer, train_run
+from hybrid.training.run_directory import RunDirectory, read_json
+
+
+def make_trainer(config, path, resume=False):
+    dataset = prepare(config.data)
+    trainer, run = create_trainer(config, dataset), RunDirectory(path)
+    if not resume:
+        run.create(config, dataset.fingerprint)
+    trainer.start(run, resume)
+    return trainer
+
+
+def weights(trainer, side):
+    """Every tensor of a side, bridges included."""
+    return {
+        f"{number}.{name}": tensor.clone()
+        for number, module in enumerate(trainer.learners[side].modules)
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class KilledError(Exception):
+    """Stands for a process that is gone."""
+
+
+def test_the_click_model_learns_who_likes_what(tiny):
+    run = train_run(tiny("arm=id_only", "train.schedule.id_length=30"))
+    found = evaluate_run(run.path, "test")
+    assert found["sides"]["id"]["metrics"]["auc"] > 0.9
+    assert found["samples"] == found["of_samples"] == 35
+    assert found["labels"] == "ratings above 3"
+    low, high = found["sides"]["id"]["intervals"]["auc"]
+    assert low <= found["sides"]["id"]["metrics"]["auc"] <= high
+    assert (run.path / "best" / "id" / "id.safetensors").is_file()
+
+
+@pytest.mark.parametrize("rule", ["quality", "moods"])
+def test_the_language_model_learns_from_what_is_offered_and_from_what_was_liked(tiny, rule):
+    lengths = ["train.schedule.llm_length=8", "train.llm.samples=0", "train.schedule.rounds=1"]
+    run = train_run(tiny("arm=llm_only", "train.llm.learning_rate=0.02", *lengths, rule=rule))
+    assert evaluate_run(run.path, "test")["sides"]["llm"]["metrics"]["auc"] > 0.95
+
+
+def test_zero_shot_measures_the_language_model_as_it_came(tiny):
+    run = train_run(tiny("arm=llm_only", "train.schedule.llm_length=0"))
+    found = evaluate_run(run.path, "test")["sides"]["llm"]["metrics"]
+    trainer = make_trainer(tiny("arm=llm_only", "name=other"), run.path.parent / "fresh")
+    assert trainer.learners["llm"].steps == 0
+    from hybrid.evaluation.test_part import open_click_test
+
+    config = tiny("arm=llm_only")
+    samples = open_click_test(prepare(config.data), config.data)
+    logits = trainer.system.llm_scorer().logits(samples)
+    assert found == pytest.approx(click_metrics(logits, samples.labels, samples.users))
+
+
+@pytest.mark.parametrize("side", ["id", "llm"])
+def test_the_idle_side_does_not_move_by_one_bit(tiny, tmp_path, side):
+    trainer = make_trainer(tiny(f"train.schedule.first={side}", "train.id.weight_decay=0.1"), tmp_path / "run")
+    trainer._prepare()
+    idle = "llm" if side == "id" else "id"
+    trainer._phase(trainer.schedule.current)
+    before, learner = weights(trainer, side), trainer.learners[idle]
+    learner.wake()
+    trainer._learn(learner, trainer.schedule.current)
+    assert same(before, weights(trainer, side))
+    assert all(parameter.grad is None for parameter in trainer.learners[side].parameters)
+
+
+@pytest.mark.parametrize(("side", "steps"), [("id", 5), ("llm", 3)])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, side, steps):
+    config = tiny("train.checkpoint_steps=1", "train.id.decay=cosine")
+    whole = make_trainer(config, tmp_path / "whole")
+    expected = whole.train()
+    broken = make_trainer(config, tmp_path / "broken")
+    learner = broken.learners[side]
+    step = learner.step
+
+    def step_or_die(batch):
+        if learner.steps == steps:
+            raise KilledError
+        return step(batch)
+
+    learner.step = step_or_die
+    with pytest.raises(KilledError):
+        broken.train()
+    torch.manual_seed(12345)
+    resumed = make_trainer(config, tmp_path / "broken", resume=True)
+    assert resumed.train() == expected
+    for one in ("id", "llm"):
+        assert same(weights(whole, one), weights(resumed, one))
+    lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "broken")]
+    plain = [[{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in one] for one in lines]
+    assert plain[0] == plain[1]
+
+
+def test_curves_of_both_sides_are_in_tensorboard(tiny):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train_run(tiny())
+    events = EventAccumulator(str(run.path)).Reload()
+    tags = set(events.Tags()["scalars"])
+    for side in ("id", "llm"):
+        assert {f"train/{side}/bce", f"valid/{side}/auc", f"valid/{side}/ece", f"valid/{side}/uauc"} <= tags
+    assert "exchange/agreement" in tags
+    assert any(tag.startswith("clicks/user_") for tag in events.Tags()["tensors"])
+
+
+def test_few2many_the_click_model_has_all_samples_and_the_language_model_a_drawn_few(tiny, tmp_path):
+    few = make_trainer(tiny("train.llm.samples=16"), tmp_path / "few")
+    more = make_trainer(tiny("train.llm.samples=40"), tmp_path / "more")
+    n_train = len(few.system.data.train)
+    assert len(few.learners["id"].data.rows) == n_train > 40
+    ends = [set(one.learners["llm"].selected.samples.ends) for one in (few, more)]
+    assert [len(one.learners["llm"].selected) for one in (few, more)] == [16, 40]
+    assert ends[0] <= ends[1]
+    other = make_trainer(tiny("train.llm.samples=16", "seed=2"), tmp_path / "seed")
+    assert set(other.learners["llm"].selected.samples.ends) != ends[0]
+
+
+def test_knowledge_of_the_language_model_reaches_the_click_model(tiny, tmp_path):
+    trainer = make_trainer(tiny("arm=llm2id"), tmp_path / "run")
+    assert set(trainer.system.exchange.bridges) == {"knowledge"}
+    trainer._prepare()
+    model = trainer.system.id_model
+    assert not torch.equal(model.item_table(), model.own_table())
+
+
+def test_both_arms_are_compared_in_one_table(tiny):
+    config = tiny("train.schedule.rounds=1", "train.schedule.id_length=1")
+    table, runs = compare_arms(config, ["id_only", "llm_only", "both"])
+    assert len(runs) == 3
+    head = table.splitlines()[0].split()
+    assert head[:5] == ["AUC", "UAUC", "LOGLOSS", "ACC", "ECE"]
+    assert sum("training" in line or "alone" in line for line in table.splitlines()) == 4
+
+
+def test_both_sides_are_judged_on_the_same_drawn_samples(tiny, tmp_path):
+    first, second = (make_trainer(tiny("evaluation.ctr_samples=20", f"seed={n}"), tmp_path / str(n)) for n in (1, 2))
+    assert len(first.validator.samples) == 20
+    assert np.array_equal(first.validator.samples.ends, second.validator.samples.ends)
+    assert np.array_equal(first.validator.samples.users, second.validator.samples.users)
+
+
+def test_a_draw_with_one_class_is_an_error(tiny, tmp_path):
+    with pytest.raises(UserError, match=r"evaluation.ctr_samples=1: all 1 drawn samples were .* ask for more"):
+        make_trainer(tiny("evaluation.ctr_samples=1"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("model", ["sim", "deepfm", "dcnv2", "sasrec", "recbole:DeepFM", "recbole:STAMP"])
+def test_every_kind_of_click_model_runs(tiny, model):
+    shape = ["id.width=8", "id.inner_width=8", "id.max_length=6", "click.recent_items=3", "train.schedule.rounds=1"]
+    run = train_run(tiny("arm=id_only", f"id.model={model}", *shape))
+    metrics = evaluate_run(run.path, "valid")["sides"]["id"]["metrics"]
+    assert 0 <= metrics["auc"] <= 1
+    best = read_json(run.path / "best" / "id.json")
+    assert best["auc"] == pytest.approx(metrics["auc"])  # what is evaluated is what validation kept
+
+
+def test_data_without_ratings_get_drawn_negatives_and_say_so(tiny, tmp_path, capsys):
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    lines = [f"u{user}\ti{item}\t{step}" for user in range(9) for step, item in enumerate(random.permutation(15)[:9])]
+    head = "user_id:token\titem_id:token\ttimestamp:float"
+    (folder / "plain.inter").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+    (folder / "plain.item").write_text("\n".join(["item_id:token\ttitle:token", *(f"i{n}\tT{n}" for n in range(15))]))
+    arguments = [str(tiny.path), f"data.dataset={folder}", f"data.cache_dir={tmp_path}", f"output_dir={tmp_path}"]
+    assert main(["train", *arguments]) == 2
+    assert "plain has no ratings to make labels from" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["train", *arguments, "data.negatives=2", "train.schedule.rounds=1"]) == 0
+    assert "beside 2 drawn items that the user never had" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "33.3% clicked (2 drawn items beside each click)" in printed
+    assert "auc " in printed
+    assert "ms/sample" in printed
+
+
+def test_exporting_says_where_the_models_are(tiny, capsys):
+    run = train_run(tiny("arm=id_only", "train.schedule.rounds=1"))
+    assert main(["export", str(run.path)]) == 2
+    assert "best/id/id.safetensors" in capsys.readouterr().err
+
+
+def test_an_unknown_click_model_names_the_nearest(tiny, tmp_path, capsys):
+    places = [f"{key}={value}" for key, value in (("output_dir", tmp_path), ("data.cache_dir", tmp_path))]
+    dataset = f"data.dataset={tiny().data.dataset}"
+    assert main(["train", str(tiny.path), dataset, *places, "id.model=dinn"]) == 2
+    assert "unknown click model 'dinn'; did you mean 'din'?" in capsys.readouterr().err
