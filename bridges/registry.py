@@ -11,10 +11,12 @@ from bridges.lora_gate import LoraGate
 from bridges.mformer import MFormer
 from bridges.protocols import Bridge
 from bridges.sharing import ExchangeStore
+from bridges.smoothing import SmoothedTargets
 from bridges.store_tokens import StoreTokens
 
 BRIDGES: dict[str, type[Bridge]] = {
-    bridge.name: bridge for bridge in (StoreTokens, MFormer, LoraGate, KnowledgeFeatures, MutualDistillation)
+    bridge.name: bridge
+    for bridge in (StoreTokens, MFormer, LoraGate, KnowledgeFeatures, SmoothedTargets, MutualDistillation)
 }
 
 

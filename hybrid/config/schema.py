@@ -248,6 +248,22 @@ class KnowledgeConfig:
 
 
 @dataclass(frozen=True)
+class SmoothingConfig:
+    """Smoothed targets: the ID model learns a little of the items whose text is near the next one (llm2id, targets)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    weight: Share = 0.2
+    """Share of the target distribution that goes to the neighbours."""
+    neighbours: Positive = 20
+    """Neighbours of an item."""
+    temperature: PositiveFloat = 0.05
+    """Temperature of the softmax over the neighbours' cosines."""
+    components: Positive = 256
+    """Whitened principal components of the item vectors in which neighbours are found."""
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """Mutual distillation: each side learns from the other's ranking, which it sees as constant (both, targets)."""
 
@@ -281,6 +297,7 @@ class BridgesConfig:
     mformer: MFormerConfig = field(default_factory=MFormerConfig)
     lora_gate: LoraGateConfig = field(default_factory=LoraGateConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
 
 

@@ -22,6 +22,7 @@ SETTINGS = {
     },
     "lora_gate": {},
     "knowledge": {"projection": "linear", "components": 256},
+    "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
     "distill": {
         "id_weight": 0.3,
         "llm_weight": 0.3,
@@ -87,7 +88,8 @@ def test_losses_are_scalars_that_reach_the_learner(bridge):
     for learner, width in (("id", 16), ("llm", 12)):
         batch = scored(width)
         loss = bridge.loss(learner, batch)
-        assert (loss is not None) == (bridge.place == "targets")
+        taught = bridge.direction in ("both", "llm2id" if learner == "id" else "id2llm")
+        assert (loss is not None) == (bridge.place == "targets" and taught)
         if loss is not None:
             assert loss.shape == ()
             loss.backward()
@@ -154,7 +156,7 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 
 def test_order_is_the_registrys(full_store):
-    assert list(BRIDGES) == ["store", "mformer", "lora_gate", "knowledge", "distill"]
+    assert list(BRIDGES) == ["store", "mformer", "lora_gate", "knowledge", "smoothing", "distill"]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 
