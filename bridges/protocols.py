@@ -64,12 +64,22 @@ class ScoredBatch:
     """[M] store row of each position's user state; -1: none."""
 
 
-class Bridge(nn.Module):
-    """A module through which knowledge crosses. Every hook does nothing unless overridden.
+@dataclass(frozen=True)
+class TopFeatures:
+    """The LLM's last hidden states in a batch of prompts; with gradient while it learns."""
 
-    Its parameters are trained by the receiving side's optimiser: the LLM's for ``id2llm``, the ID model's for
-    ``llm2id``.
-    """
+    user: Tensor
+    """[M, H] at the suffix slots."""
+    rows: Tensor
+    """[M] store row of the user state there; -1: none."""
+    item: Tensor
+    """[S, H] at the item slots; S is 0 where prompts have none."""
+    item_ids: Tensor
+    """[S]."""
+
+
+class Bridge(nn.Module):
+    """A module through which knowledge crosses. Every hook does nothing unless overridden."""
 
     name: ClassVar[str]
     direction: ClassVar[Direction]
@@ -78,6 +88,14 @@ class Bridge(nn.Module):
     """Whether it reads user states of the ID model, which a model with scores alone does not have."""
     tasks: ClassVar[frozenset[Task]] = frozenset({"ranking"})
     """Tasks it has a part in."""
+    reads_features: ClassVar[bool] = False
+    """Whether it reads the LLM's top-layer features: the three hooks that take them are called."""
+
+    @property
+    def trained_by(self) -> Side | None:
+        """The side whose optimiser trains its parameters: the receiving one, unless it says otherwise."""
+        receivers: dict[Direction, Side] = {"id2llm": "llm", "llm2id": "id"}
+        return receivers.get(self.direction)
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """Tables of the exchange store that it reads where these directions are open; others need not be written."""
@@ -98,6 +116,16 @@ class Bridge(nn.Module):
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Scalar added to the learner's loss; the other side enters as a constant."""
         return None
+
+    def features_loss(self, features: TopFeatures) -> Tensor | None:
+        """Scalar added to the LLM's loss, from its features."""
+        return None
+
+    def write_users(self, features: TopFeatures, step: int) -> None:
+        """Write the users' features to the store, after an LLM phase; every row comes once."""
+
+    def write_items(self, features: TopFeatures, step: int) -> None:
+        """Write the items' features to the store, after an LLM phase; each item once, as a history of its own."""
 
     def refresh(self) -> None:
         """Read the exchange store again; called after either side has written to it."""

@@ -10,13 +10,14 @@ from bridges.knowledge import KnowledgeFeatures
 from bridges.lora_gate import LoraGate
 from bridges.mformer import MFormer
 from bridges.protocols import Bridge
+from bridges.readback import ReadBack
 from bridges.sharing import ExchangeStore
 from bridges.smoothing import SmoothedTargets
 from bridges.store_tokens import StoreTokens
 
 BRIDGES: dict[str, type[Bridge]] = {
     bridge.name: bridge
-    for bridge in (StoreTokens, MFormer, LoraGate, KnowledgeFeatures, SmoothedTargets, MutualDistillation)
+    for bridge in (StoreTokens, MFormer, LoraGate, KnowledgeFeatures, ReadBack, SmoothedTargets, MutualDistillation)
 }
 
 

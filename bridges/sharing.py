@@ -48,10 +48,12 @@ class ExchangeStore:
         self._tables: dict[tuple[Side, Kind], Table] = {}
 
     def write(
-        self, side: Side, kind: Kind, values: Tensor, *, step: int, fingerprint: str, index: Tensor | None = None
-    ) -> None:
+        self, side: Side, kind: Kind, values: Tensor, *, step: int, fingerprint: str, index: Tensor | None = None,
+        momentum: float | None = None,
+    ) -> None:  # fmt: skip
         """Write ``values`` [R, P] into the rows ``index`` [R] (none: every row) and stamp them with ``step``.
 
+        ``momentum`` is that of this write; none: the store's.
         Raises BridgeError for another item map, a changed width, a value that is not finite, a row out of range or
         named twice, or a negative step; the table is unchanged then.
         """
@@ -61,7 +63,7 @@ class ExchangeStore:
         rows = self._rows(side, kind, index)
         values = values.detach().cpu()
         table = self._tables.get((side, kind)) or self._empty_table(side, kind, values)
-        table.write(rows, values, step, self.momentum)
+        table.write(rows, values, step, self.momentum if momentum is None else momentum)
         if len(values):
             self._tables[side, kind] = table
 

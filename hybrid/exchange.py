@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatch, Side, SlotFill, SlotKind
+from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatch, Side, SlotFill, SlotKind, TopFeatures
 from bridges.registry import BRIDGES, create_bridges
 from bridges.sharing import ExchangeStore
 from hybrid.config.schema import Arm, BridgesConfig, Task
@@ -45,8 +45,8 @@ def enabled_settings(config: BridgesConfig, arm: Arm) -> dict[str, dict[str, obj
     settings = {name: dict(values) for name, values in asdict(config).items() if values["enabled"]}
     for values in settings.values():
         values.pop("enabled")
-        values.pop("momentum", None)  # the store's own, not the token bridge's
-        values.pop("sources", None)  # they become the exchange's other ID models
+    settings.get("store", {}).pop("momentum", None)  # the store's own, not the token bridge's
+    settings.get("mformer", {}).pop("sources", None)  # they become the exchange's other ID models
     return settings
 
 
@@ -76,8 +76,8 @@ class Exchange:
         return SlotLayout(counts.get("prefix", 0), bool(counts.get("user")), bool(counts.get("item")))
 
     def modules(self, side: Side) -> list[nn.Module]:
-        """Bridges that are trained in ``side``'s phases: those that bring it something."""
-        return [bridge for bridge in self.bridges.values() if bridge.direction == f"{_other(side)}2{side}"]
+        """Bridges that are trained in ``side``'s phases."""
+        return [bridge for bridge in self.bridges.values() if bridge.trained_by == side]
 
     def parameters(self, side: Side) -> list[nn.Parameter]:
         """Parameters of `modules`."""
@@ -111,6 +111,15 @@ class Exchange:
         if f"{_other(learner)}2{learner}" not in self.directions:
             return {}
         found = {name: bridge.loss(learner, batch) for name, bridge in self.bridges.items()}
+        return {name: loss for name, loss in found.items() if loss is not None}
+
+    def feature_readers(self) -> dict[str, Bridge]:
+        """Bridges that read the LLM's top-layer features, by name."""
+        return {name: bridge for name, bridge in self.bridges.items() if bridge.reads_features}
+
+    def features_losses(self, features: TopFeatures) -> dict[str, Tensor]:
+        """The bridges' losses on the LLM's top-layer features, by bridge name."""
+        found = {name: bridge.features_loss(features) for name, bridge in self.feature_readers().items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
     def item_features(self) -> Tensor:

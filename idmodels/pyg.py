@@ -19,8 +19,21 @@ def weighted_sum(model: str) -> nn.Module:
         from torch_geometric.nn import LGConv
     except ImportError:
         raise IDModelError(f"{model} needs torch-geometric, which is not installed: {INSTALL}") from None
-    conv: nn.Module = LGConv(normalize=False)
-    return conv
+    return _WeightedSum(LGConv(normalize=False))
+
+
+class _WeightedSum(nn.Module):
+    """In float32 at least, also under autocast: torch has no sparse products in bfloat16."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, states: Tensor, matrix: Tensor) -> Tensor:
+        dtype = torch.promote_types(matrix.dtype, torch.float32)
+        with torch.autocast(states.device.type, enabled=False):
+            summed: Tensor = self.conv(states.to(dtype), matrix.to(dtype))
+        return summed
 
 
 def neighbours(nodes: Tensor, others: Tensor, weights: Tensor, shape: tuple[int, int]) -> Tensor:

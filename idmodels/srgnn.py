@@ -73,7 +73,8 @@ class SRGNN(IDModel):
         query, key = self.linear_one(final), self.linear_two(hidden)
         weight = self.linear_three(torch.sigmoid(query[row] + key[node]))  # [T, 1]
         pooled = torch.zeros_like(final).index_add(0, row, weight * hidden[node])
-        return self.tempered(self.linear_transform(torch.cat([pooled, final], dim=1)))
+        # Under autocast the last product is in its dtype; states are kept in the table's.
+        return self.tempered(self.linear_transform(torch.cat([pooled, final], dim=1)).to(table.dtype))
 
 
 class _GatedGraph(nn.Module):

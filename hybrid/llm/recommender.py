@@ -10,7 +10,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from bridges.protocols import SlotKind
+from bridges.protocols import SlotKind, TopFeatures
 from bridges.soft_tokens import learned_tokens
 from hybrid.config.schema import LLMConfig
 from hybrid.errors import UserError
@@ -59,8 +59,16 @@ class LLMRecommender(nn.Module):
         a prefix there the model's own learned one is taken. ``users`` [B, D] is what an adapter that depends on the
         user reads. Raises UserError where a slot of the prompts gets no token, or tokens do not fit.
         """
+        return self.top_features(batch, slots, users).user
+
+    def top_features(
+        self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor] = NO_SLOTS, users: Tensor | None = None
+    ) -> TopFeatures:
+        """Last states at the suffix slots and at the item slots, float32; see `states`."""
         hidden = self.hidden(self._embed(batch, slots), users)  # [B, T, H]
-        return hidden[batch.suffix_index].float()
+        return TopFeatures(
+            hidden[batch.suffix_index].float(), batch.rows, hidden[batch.item_index].float(), batch.item_ids
+        )
 
     def hidden(self, embeddings: Tensor, users: Tensor | None = None) -> Tensor:
         """Final states of input embeddings, [B, T, H] -> [B, T, H]; ``users`` [B, D]: see `states`.

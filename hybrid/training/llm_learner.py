@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bridges.protocols import ScoredBatch
+from bridges.protocols import ScoredBatch, TopFeatures
 from hybrid.config.schema import Config
 from hybrid.data.split import TrainingData
 from hybrid.evaluation.rankers import LLMRanker
@@ -57,26 +58,41 @@ class LLMLearner(Learner[PromptBatch]):
         """``softmax``, ``fill`` (the bridges' own terms) and one entry for each bridge with a say."""
         batch = batch.to(self.device)
         filled = self.exchange.fill(batch)
-        hidden = self.recommender.states(batch, filled.tokens, filled.users)
-        states = self.recommender.user_states(hidden)  # [M, P]
+        features = self.recommender.top_features(batch, filled.tokens, filled.users)
+        states = self.recommender.user_states(features.user)  # [M, P]
         matrix = self.recommender.item_matrix()  # [N, P]
         losses = {"softmax": cross_entropy(states @ matrix.T, batch.targets)}
         if filled.loss is not None:
             losses["fill"] = filled.loss
+        losses |= self.exchange.features_losses(features)
         return losses | self.exchange.losses("llm", ScoredBatch(states, matrix, batch.targets, batch.rows))
 
     def write_store(self, step: int) -> None:
-        """Write the item matrix, and the states at each user's last positions, where a bridge reads them."""
+        """Write the item matrix, and the states at each user's last positions, where a bridge reads them.
+
+        Bridges that read top-layer features write them back: of users at the same positions, of items as histories.
+        """
         store, fingerprint = self.exchange.store, self.exchange.fingerprint
+        readers = self.exchange.feature_readers().values()
         with inference(self.recommender, *self.modules):
             if self.exchange.reads("llm", "item"):
                 store.write("llm", "item", self.recommender.item_matrix(), step=step, fingerprint=fingerprint)
-            if self.exchange.reads("llm", "user"):
-                for batch in progress(self.prompts.write_batches(), "writing llm states"):
-                    batch = batch.to(self.device)
-                    filled = self.exchange.fill(batch)
-                    hidden = self.recommender.states(batch, filled.tokens, filled.users)
-                    states, known = self.recommender.user_states(hidden), batch.rows >= 0
-                    store.write(
-                        "llm", "user", states[known], step=step, fingerprint=fingerprint, index=batch.rows[known]
-                    )
+            if self.exchange.reads("llm", "user") or readers:
+                for features in self._features(self.prompts.write_batches(), "writing llm states"):
+                    known, rows = features.rows >= 0, features.rows
+                    if self.exchange.reads("llm", "user"):
+                        states = self.recommender.user_states(features.user)[known]
+                        store.write("llm", "user", states, step=step, fingerprint=fingerprint, index=rows[known])
+                    for bridge in readers:
+                        bridge.write_users(features, step)
+            if readers:
+                items = np.arange(1, store.n_items)
+                for features in self._features(self.prompts.item_batches(items), "reading items back"):
+                    for bridge in readers:
+                        bridge.write_items(features, step)
+
+    def _features(self, batches: Iterator[PromptBatch], label: str) -> Iterator[TopFeatures]:
+        for batch in progress(batches, label):
+            batch = batch.to(self.device)
+            filled = self.exchange.fill(batch)
+            yield self.recommender.top_features(batch, filled.tokens, filled.users)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bridges.errors import BridgeError
-from bridges.protocols import Bridge, ScoredBatch
+from bridges.protocols import Bridge, ScoredBatch, TopFeatures
 from bridges.registry import BRIDGES, create_bridges
 
 SETTINGS = {
@@ -23,6 +23,7 @@ SETTINGS = {
     "lora_gate": {},
     "knowledge": {"projection": "linear", "components": 256},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
+    "readback": {"momentum": 0.9, "align_weight": 0.1, "pull_weight": 0.0},
     "distill": {
         "id_weight": 0.3,
         "llm_weight": 0.3,
@@ -53,7 +54,16 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
     """Everything a bridge gives out for fixed inputs."""
     torch.manual_seed(3)
     fill = bridge.fill_slots(context)
-    losses = [fill.loss, fill.users, bridge.loss("id", scored(16)), bridge.loss("llm", scored(12))]
+    features = TopFeatures(
+        torch.randn(3, 48), torch.tensor([0, -1, 19]), torch.randn(2, 48), torch.tensor([4, 0])
+    )  # row -1 and item 0 are nobody's
+    losses = [
+        fill.loss,
+        fill.users,
+        bridge.features_loss(features),
+        bridge.loss("id", scored(16)),
+        bridge.loss("llm", scored(12)),
+    ]
     return [t for t in (*fill.tokens.values(), bridge.item_features(), *losses) if t is not None]
 
 
@@ -156,7 +166,7 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 
 def test_order_is_the_registrys(full_store):
-    assert list(BRIDGES) == ["store", "mformer", "lora_gate", "knowledge", "smoothing", "distill"]
+    assert list(BRIDGES) == ["store", "mformer", "lora_gate", "knowledge", "readback", "smoothing", "distill"]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 
