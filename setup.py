@@ -13,7 +13,6 @@ REQUIRED = [
     "torch-geometric>=2.6",
     "faiss-cpu>=1.9",
     "tensorboard>=2.16",
-    "matplotlib>=3.8",
     "safetensors>=0.5",
     "tokenizers>=0.21",
     "gguf>=0.10",

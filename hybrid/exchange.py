@@ -201,10 +201,10 @@ def create_exchange(
     return exchange
 
 
-def _check_states(id_models: Sequence[IDModel], bridges: Mapping[str, Bridge]) -> None:
+def _check_states(id_models: Sequence[IDModel | ClickModel], bridges: Mapping[str, Bridge]) -> None:
     needing = [name for name, bridge in bridges.items() if bridge.needs_id_states]
     for model in id_models:
-        if needing and not model.has_states:
+        if needing and isinstance(model, IDModel) and not model.has_states:
             switches = " ".join(f"bridges.{name}.enabled=false" for name in needing)
             raise UserError(
                 f"ID model {model.settings.model} scores items without a user state that bridges could read; "

@@ -57,7 +57,7 @@ def _new(name: str, config: Config, data: TrainingData) -> IDModel:
     try:
         return create_id_model(data.n_items, replace(config.id, model=name))
     except IDModelError as error:
-        raise UserError(f"{KEY}: {error}, or the folder of a run or of an exported ID model") from None
+        raise UserError(f"{KEY}: {error} (or name the folder of a run or of an exported ID model)") from None
 
 
 def _load(folder: Path, config: Config, data: TrainingData) -> IDModel:

@@ -54,10 +54,12 @@ def table(use: Use) -> str:
     return "\n".join(lines)
 
 
-def figure(use: Use) -> "Figure":
-    """Stacked bars, one for each group."""
-    from matplotlib.figure import Figure
-
+def figure(use: Use) -> "Figure | None":
+    """Stacked bars, one for each group; None where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
     drawn = Figure(figsize=(7, 4), layout="constrained")
     axes = drawn.subplots()
     shares = np.stack(list(use.values()))  # [groups, E]

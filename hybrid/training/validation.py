@@ -78,7 +78,8 @@ class Validator:
         use = expert_use.expert_use(ranker, self.targets["llm"], self.system.data)
         if use:
             self.monitor.text("experts/users", expert_use.table(use), own_step)
-            self.monitor.figure("experts/users", expert_use.figure(use), own_step)
+            if (drawn := expert_use.figure(use)) is not None:
+                self.monitor.figure("experts/users", drawn, own_step)
 
     def _agreement(self, llm_states: Tensor, step: int) -> None:
         """Share of items that both sides' top lists have in common, on the LLM's validation users."""
