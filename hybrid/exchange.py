@@ -194,7 +194,7 @@ def create_exchange(
         created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items, widths)
         allowed = DIRECTIONS[arm] | {"both"}
         bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
-        _check_states([id_model, *others], bridges)
+        _check_states([*([id_model] if isinstance(id_model, IDModel) else []), *others], bridges)
     exchange = Exchange(store, bridges, DIRECTIONS[arm], id_model, fingerprint, list(others))
     if id_model is not None and any(bridge.place == "features" for bridge in bridges.values()):
         id_model.attach_item_features(exchange.item_features)

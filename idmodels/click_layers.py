@@ -59,9 +59,20 @@ class AttentionUnit(nn.Module):
     def forward(self, items: Tensor, real: Tensor, target: Tensor) -> Tensor:
         """items [B, L, D], real [B, L] bool, target [B, D] -> [B, D]; 0 where nothing is real."""
         row = real.nonzero(as_tuple=True)[0]  # [T]
-        item, wanted = items[real], target[row]  # [T, D]
-        weight = self.weigh(torch.cat([item, wanted, item - wanted, item * wanted], dim=1))  # [T, 1]
+        item = items[real]  # [T, D]
+        weight = self.weigh[1:](self._first_layer(item, target, row))  # [T, 1]
         return torch.zeros_like(target).index_add(0, row, weight * item)
+
+    def _first_layer(self, item: Tensor, target: Tensor, row: Tensor) -> Tensor:
+        """The first layer on [item, target, item - target, item * target]: the target's part once per row of the batch.
+
+        Half the products of the whole, and nothing 4 D wide is built.
+        """
+        first = self.weigh[0]
+        assert isinstance(first, nn.Linear)
+        own, offered, difference, product = first.weight.split(target.shape[1], dim=1)  # [hidden, D] each
+        from_item = F.linear(item, own + difference) + F.linear(item * target[row], product)  # [T, hidden]
+        return from_item + F.linear(target, offered - difference, first.bias)[row]
 
 
 def mark_embedding(width: int) -> nn.Embedding:

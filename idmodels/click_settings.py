@@ -10,7 +10,7 @@ class ClickShape:
 
     width: int = 32
     """Width D of an item vector."""
-    max_length: int = 1000
+    max_length: int = 100
     """History length L; callers give the last L items of longer histories."""
     attention_widths: tuple[int, ...] = (64,)
     """Hidden widths of the attention unit's MLP."""

@@ -15,8 +15,9 @@ CATEGORIES = torch.cat([torch.zeros(31), torch.arange(5) + 1, torch.arange(5) + 
 
 def _make(**changes: object) -> SIM:
     torch.manual_seed(0)
-    sizes = {"width": 16, "found_items": 8, "recent_items": 4, "attention_widths": (16,), "hidden_widths": (32,)}
-    return SIM(N_ITEMS, ClickSettings(model="sim", **(sizes | changes)), CATEGORIES)
+    sizes = {"width": 16, "max_length": LENGTH, "found_items": 8, "recent_items": 4}
+    widths = {"attention_widths": (16,), "hidden_widths": (32,)}
+    return SIM(N_ITEMS, ClickSettings(model="sim", **(sizes | widths | changes)), CATEGORIES)
 
 
 def _batch(histories: Tensor, lengths: Tensor, targets: Tensor, labels: Tensor | None = None) -> ClickBatch:
