@@ -62,20 +62,33 @@ def translate_recbole_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UserError for a value that would mean something else here.
     """
-    pure = "model" in tree and set(tree) <= RECBOLE | {"seed"}
-    check_values(tree)
+    own = _zoo_keys(tree)
+    pure = "model" in tree and set(tree) <= RECBOLE | {"seed"} | own
+    check_values(tree, own)
     given = {**RUN_DEFAULTS, **tree} if pure else dict(tree)
     ours: dict[str, Any] = {}
     for key, value in given.items():
         if key in RENAMED:
             _put(ours, RENAMED[key], value)
-        elif key not in RECBOLE:
+        elif key not in RECBOLE | own:
             _keep(ours, key, value)
     for read in (_dataset, _model, _cores, _rating, _split, _training):
         read(given, ours)
     if pure:
         _as_in_recbole(given, ours)
     return ours
+
+
+def _zoo_keys(tree: Mapping[str, Any]) -> set[str]:
+    """The model's own settings in RecBole, where the yaml names one that is RecBole's alone; RecBole follows them."""
+    from idmodels.errors import IDModelError
+    from idmodels.recbole_names import model_keys, zoo_names
+
+    try:
+        name = tree.get("model")
+        return set(model_keys(name)) if name not in MODEL_DEFAULTS and name in zoo_names() else set()
+    except IDModelError:
+        return set()  # RecBole is not installed
 
 
 def _as_in_recbole(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
@@ -120,10 +133,18 @@ def _model(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
 
     from idmodels.errors import IDModelError
     from idmodels.recbole_compat import from_recbole
+    from idmodels.recbole_names import zoo_name
 
     name = str(given["model"])
     numbers = {key: _number(value) for key, value in given.items()}
+    if own := _zoo_keys(given):
+        _put(ours, "id.model", f"recbole:{name}")
+        _put(ours, "id.max_length", given.get("MAX_ITEM_LIST_LENGTH", 50))
+        _put(ours, "id.recbole", {key: numbers[key] for key in sorted(own & numbers.keys())})
+        return
     try:
+        if name not in MODEL_DEFAULTS:
+            zoo_name(name)  # says which name is near
         settings = from_recbole({"MAX_ITEM_LIST_LENGTH": 50, **MODEL_DEFAULTS.get(name, {}), **numbers})
     except IDModelError as error:
         raise UserError(str(error)) from None
@@ -187,7 +208,7 @@ def _training(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     if "epochs" in given:  # RecBole trains one model: all epochs in one ID phase
         _put(ours, "train.schedule.id_length", given["epochs"])
         _put(ours, "train.schedule.rounds", 1)
-    if given.get("loss_type") == "BPR":  # one negative of each position's own
+    if given.get("loss_type") == "BPR" and not _zoo_keys(given):  # one negative of each position's own
         _put(ours, "train.id.loss", {"kind": "bpr", "negatives": 1, "shared_negatives": False})
     if "clip_grad_norm" in given:
         _put(ours, "train.id.clip_norm", _clip_norm(given["clip_grad_norm"]))

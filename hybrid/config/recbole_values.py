@@ -1,6 +1,6 @@
 """RecBole 1.2.1's defaults, the values that can't be followed, and the keys that change nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hybrid.errors import UserError
@@ -89,14 +89,17 @@ WITHOUT_EFFECT = {
 """Keys that change neither what is learnt nor what is measured, once their values are accepted."""
 
 
-def check_values(tree: Mapping[str, Any]) -> None:
-    """Raise UserError for the first key whose value would mean something else here."""
+def check_values(tree: Mapping[str, Any], own: Collection[str] = ()) -> None:
+    """Raise UserError for the first key whose value would mean something else here.
+
+    own: settings of a model that is RecBole's alone, which RecBole follows whatever their values.
+    """
     for key, accepted in ACCEPTED.items():
-        if key in tree and tree[key] not in accepted:
+        if key in tree and key not in own and tree[key] not in accepted:
             shown = "nothing" if accepted is NOTHING else ", ".join(repr(value) for value in accepted)
             reason = f" ({REASONS[key]})" if key in REASONS else ""
             raise UserError(f"RecBole's {key}={tree[key]!r} can't be followed here; accepted: {shown}{reason}")
-    _check_negatives(tree.get("train_neg_sample_args"), tree.get("loss_type", "CE"))
+    _check_negatives(tree.get("train_neg_sample_args"), tree.get("loss_type", "BPR" if own else "CE"))
 
 
 def _check_negatives(arguments: Any, loss: str) -> None:

@@ -12,6 +12,7 @@ from hybrid.cli import main
 from hybrid.config.load import load_config
 from hybrid.data.prepare import prepare
 from hybrid.evaluation.test_part import open_test
+from idmodels.recbole_compat import recbole_config
 from idmodels.saved import load_id_model
 
 YAML = Path(__file__).with_name("sasrec.yaml")
@@ -63,3 +64,24 @@ def test_both_read_the_same_from_it(data_path: Path, tmp_path: Path, recbole_par
     assert theirs.config["train_batch_size"] == config.train.id.batch_targets
     assert theirs.config["epochs"] == config.train.schedule.id_length
     assert config.arm == "id_only"
+
+
+def test_a_yaml_of_a_model_that_is_recboles_alone_trains_it_with_its_own_settings(
+    data_path: Path, tmp_path: Path
+) -> None:
+    tree = yaml.safe_load(YAML.read_text(encoding="utf-8"))
+    shape = ("n_layers", "n_heads", "hidden_size", "inner_size", "hidden_dropout_prob", "attn_dropout_prob")
+    tree = {key: value for key, value in tree.items() if key not in (*shape, "hidden_act", "layer_norm_eps")}
+    own = {"model": "NARM", "embedding_size": 16, "hidden_size": 24, "n_layers": 1, "dropout_probs": [0.1, 0.2]}
+    path = tmp_path / "narm.yaml"
+    path.write_text(yaml.safe_dump(tree | own), encoding="utf-8")
+    places = [f"data_path={data_path}", "dataset=tiny", f"checkpoint_dir={tmp_path}/saved"]
+    assert main(["train", str(path), *places, f"data.cache_dir={tmp_path}/cache"]) == 0
+    model, _ = load_id_model(tmp_path / "saved" / "run" / "best" / "id")
+    assert (model.settings.model, model.settings.max_length) == ("recbole:NARM", 20)
+    assert model.settings.recbole == {"loss_type": "CE"} | {key: own[key] for key in own if key != "model"}
+    theirs = recbole_config(
+        "NARM", "none", {key: own[key] for key in own if key != "model"} | {"train_neg_sample_args": None}
+    )
+    for key in ("embedding_size", "hidden_size", "n_layers", "dropout_probs", "loss_type"):
+        assert model.zoo.config[key] == theirs[key]

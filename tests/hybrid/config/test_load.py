@@ -163,7 +163,8 @@ eval_args: {split: {LS: valid_and_test}, order: TO, mode: full}
         ({"valid_metric": "Precision@10"}, "valid_metric: Hit, Recall, NDCG and MRR at 5, 10 and 20 are known here"),
         ({"valid_metric": "NDCG@7"}, "valid_metric: Hit, Recall, NDCG and MRR at 5, 10 and 20 are known here"),
         ({"clip_grad_norm": {"max_norm": 5, "norm_type": 1}}, "clip_grad_norm: only {max_norm: NUMBER, norm_type: 2}"),
-        ({"model": "NARM"}, "RecBole model 'NARM' has no counterpart here; accepted: "),
+        ({"model": "NRAM"}, "RecBole has no sequential model 'NRAM'; did you mean 'NARM'?"),
+        ({"model": "NARM", "train_neg_sample_args": {"distribution": "popularity"}}, "can't be followed here"),
         (
             {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "RO"}},
             "eval_args: only split {LS: valid_and_test}",
