@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from bridges.errors import BridgeError
 from bridges.experts import ExpertAdapter
-from bridges.protocols import Bridge, Direction, Place
+from bridges.protocols import Bridge, Direction, Place, Task
+from bridges.running import RunningMeans
 from bridges.whitening import Whitening, component_count
 
 TOWERS = ("user", "item")
@@ -31,6 +32,7 @@ class KnowledgeAdapter(Bridge):
     name: ClassVar[str] = "knowledge_adapter"
     direction: ClassVar[Direction] = "llm2id"
     place: ClassVar[Place] = "features"
+    tasks: ClassVar[frozenset[Task]] = frozenset({"ctr"})
     known: Tensor
 
     def __init__(
@@ -53,12 +55,13 @@ class KnowledgeAdapter(Bridge):
         for tower in TOWERS:
             self.register_buffer(f"{tower}_vectors", torch.zeros(counts[tower], self.components))
         self.register_buffer("known", torch.tensor(False))
+        self._means = RunningMeans([f"shared_{tower}" for tower in TOWERS])
         self._tables: dict[str, Tensor] = {}
         self.register_load_state_dict_post_hook(_forget_tables)
 
     @property
-    def feature_width(self) -> int:
-        """2 W."""
+    def pair_width(self) -> int:
+        """See `Bridge`: 2 W."""
         return len(TOWERS) * self.width
 
     @torch.no_grad()
@@ -79,12 +82,15 @@ class KnowledgeAdapter(Bridge):
         self.known.fill_(True)
         self._tables = {}
 
-    def features(self, users: Tensor, items: Tensor) -> Tensor:
-        """Features of pairs, users [B] from 0 and items [B] -> [B, 2 W]; gradients reach the experts and gates."""
+    def pair_features(self, users: Tensor, items: Tensor) -> Tensor:
+        """See `Bridge`: users from 0, F = 2 W; a lookup where nothing learns."""
         if not self.training and not torch.is_grad_enabled():
             tables = self.tables()
             return torch.cat([tables["user"][users], tables["item"][items]], dim=1)
-        parts = [self._tower(tower, rows) for tower, rows in (("user", users + 1), ("item", items))]
+        parts = []
+        for tower, rows in (("user", users + 1), ("item", items)):
+            parts.append(self._tower(tower, rows))
+            self._count(tower, rows)
         return torch.cat(parts, dim=1)
 
     @torch.no_grad()
@@ -103,16 +109,13 @@ class KnowledgeAdapter(Bridge):
         return super().train(mode)
 
     def metrics(self) -> dict[str, float]:
-        """Mean share of the shared experts in each tower's gate."""
-        shared = len(self.adapter.shared.inner)
+        """``shared_user`` and ``shared_item``: how much of the features came from the shared experts."""
+        return self._means.take()
+
+    def _count(self, tower: str, rows: Tensor) -> None:
         with torch.no_grad():
-            return {
-                f"shared_{tower}": self.adapter.weights(tower, self.get_buffer(f"{tower}_vectors"))[:, :shared]
-                .sum(dim=1)
-                .mean()
-                .item()
-                for tower in TOWERS
-            }
+            shares = self.adapter.weights(tower, self.get_buffer(f"{tower}_vectors")[rows])  # [B, E]
+        self._means.add(f"shared_{tower}", shares[:, : len(self.adapter.shared.inner)].sum(dim=1))
 
     def _tower(self, tower: str, rows: Tensor) -> Tensor:
         features: Tensor = self.adapter(tower, self.get_buffer(f"{tower}_vectors")[rows])

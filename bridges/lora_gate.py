@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from bridges.protocols import Bridge, Direction, Place, PromptContext, SlotFill
+from bridges.protocols import Bridge, Direction, Place, PromptContext, SlotFill, Task
 
 
 class LoraGate(Bridge):
@@ -17,6 +17,7 @@ class LoraGate(Bridge):
     direction: ClassVar[Direction] = "id2llm"
     place: ClassVar[Place] = "weights"
     needs_id_states: ClassVar[bool] = True
+    tasks: ClassVar[frozenset[Task]] = frozenset({"ranking", "ctr"})
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 Side = Literal["id", "llm"]
@@ -112,6 +113,15 @@ class Bridge(nn.Module):
     def item_features(self) -> Tensor | None:
         """What is added to the ID item table, [N, D], with gradient; None: nothing yet."""
         return None
+
+    def pair_features(self, users: Tensor, items: Tensor) -> Tensor:
+        """What a click model reads of each user and item beside its own vectors, [B] and [B] -> [B, F]."""
+        return torch.zeros(len(items), self.pair_width, device=items.device)
+
+    @property
+    def pair_width(self) -> int:
+        """Width F of `pair_features`; 0: it has none."""
+        return 0
 
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Scalar added to the learner's loss; the other side enters as a constant."""

@@ -7,6 +7,7 @@ from typing import Any
 from bridges.distill import MutualDistillation
 from bridges.errors import BridgeError, nearest
 from bridges.knowledge import KnowledgeFeatures
+from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.lora_gate import LoraGate
 from bridges.mformer import MFormer
 from bridges.protocols import Bridge
@@ -17,7 +18,16 @@ from bridges.store_tokens import StoreTokens
 
 BRIDGES: dict[str, type[Bridge]] = {
     bridge.name: bridge
-    for bridge in (StoreTokens, MFormer, LoraGate, KnowledgeFeatures, ReadBack, SmoothedTargets, MutualDistillation)
+    for bridge in (
+        StoreTokens,
+        MFormer,
+        LoraGate,
+        KnowledgeFeatures,
+        KnowledgeAdapter,
+        ReadBack,
+        SmoothedTargets,
+        MutualDistillation,
+    )
 }
 
 
@@ -29,6 +39,7 @@ def create_bridges(
     embedding_norm: float,
     n_items: int,
     other_widths: tuple[int, ...] = (),
+    n_users: int = 0,
 ) -> dict[str, Bridge]:
     """The bridges named in ``settings``, in the registry's order whatever the order there.
 
@@ -45,6 +56,7 @@ def create_bridges(
         "embedding_norm": embedding_norm,
         "n_items": n_items,
         "other_widths": other_widths,
+        "n_users": n_users,
     }
     return {name: _create(name, settings[name], shared) for name in BRIDGES if name in settings}
 

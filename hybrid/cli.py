@@ -1,4 +1,4 @@
-"""The command line: ``hybridrec prepare | train | compare | evaluate | export``.
+"""The command line: ``hybridrec prepare | train | compare | curve | evaluate | export``.
 
 Exit codes: 0 done, 2 something the user can put right (one line says what), 130 stopped by the user.
 """
@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from hybrid import __version__
 from hybrid.config.describe import settings
@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     _prepare_command(commands)
     _train_command(commands)
     _compare_command(commands)
+    _curve_command(commands)
     _evaluate_command(commands)
     _export_command(commands)
     return parser
@@ -101,6 +102,22 @@ def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         help=f"comma-separated, of {', '.join(get_args(Arm))} (default: %(default)s)",
     )
     command.set_defaults(run=_compare)
+
+
+def _curve_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "train the click side on growing shares of the samples and draw the sample-efficiency curve"
+    command = _add(commands, "curve", about, _run_help())
+    _config_arguments(command)
+    command.add_argument(
+        "--arms", default="id_only,llm2id", help="comma-separated, the plain id_only first (default: %(default)s)"
+    )
+    command.add_argument(
+        "--fractions",
+        default="0.01,0.05,0.1,0.2,0.5,1",
+        help="shares of the training samples, each part of the larger ones (default: %(default)s)",
+    )
+    command.add_argument("--seeds", default="1,2,3", help="seeds of every point (default: %(default)s)")
+    command.set_defaults(run=_curve)
 
 
 def _evaluate_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -155,14 +172,32 @@ def _train(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from hybrid.runs import compare_arms
 
+    table, runs = compare_arms(_config(options), _arms(options))
+    print(table)
+    print(f"\nrun directories: {', '.join(str(run.path) for run in runs)}")
+    print(f"TensorBoard:     tensorboard --logdir {runs[0].path.parent}")
+
+
+def _arms(options: argparse.Namespace) -> list[Arm]:
     arms = options.arms.split(",")
     for arm in arms:
         if arm not in get_args(Arm):
             raise UserError(f"--arms: unknown arm {arm!r}{nearest(arm, get_args(Arm))}")
-    table, runs = compare_arms(_config(options), arms)
-    print(table)
-    print(f"\nrun directories: {', '.join(str(run.path) for run in runs)}")
-    print(f"TensorBoard:     tensorboard --logdir {runs[0].path.parent}")
+    return cast(list[Arm], arms)
+
+
+def _curve(options: argparse.Namespace) -> None:
+    from hybrid.curve_runs import draw_curve, write_curve
+    from hybrid.evaluation.curve import curve_table, parse_fractions, parse_seeds
+
+    arms, fractions, seeds = _arms(options), parse_fractions(options.fractions), parse_seeds(options.seeds)
+    config = _config(options)
+    curve = draw_curve(config, arms, fractions, seeds)
+    print(curve_table(curve))
+    written = write_curve(curve, Path(config.output_dir) / config.name)
+    print(f"\nwritten: {', '.join(map(str, written))}")
+    if len(written) < 3:
+        print("no plot: matplotlib is not installed; type: pip install 'hybridrec[plot]'")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

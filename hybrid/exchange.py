@@ -3,8 +3,9 @@
 It is the only place that knows several bridges at once; the learners and rankers see the sum of what they do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatch, Side, SlotFill, SlotKind, TopFeatures
 from bridges.registry import BRIDGES, create_bridges
 from bridges.sharing import ExchangeStore
-from hybrid.config.schema import Arm, BridgesConfig, Task
+from hybrid.config.schema import Arm, BridgesConfig, Config, Task
 from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, SlotLayout
 from hybrid.modes import inference
@@ -38,21 +39,42 @@ SIDES: dict[Arm, tuple[Side, ...]] = {
 """The sides that an arm trains."""
 
 
+NOT_THE_BRIDGES = {
+    "store": {"momentum"},
+    "mformer": {"sources"},
+    "knowledge_adapter": {"user_request", "item_request", "history_items", "new_tokens", "encode_tokens"},
+}
+"""Settings that are the store's own, become the exchange's other ID models, or say how knowledge is written."""
+
+
 def enabled_settings(config: BridgesConfig, arm: Arm) -> dict[str, dict[str, object]]:
     """Settings of the bridges that are switched on, by name; none in an arm without exchange."""
     if not DIRECTIONS[arm]:
         return {}
-    settings = {name: dict(values) for name, values in asdict(config).items() if values["enabled"]}
-    for values in settings.values():
-        values.pop("enabled")
-    settings.get("store", {}).pop("momentum", None)  # the store's own, not the token bridge's
-    settings.get("mformer", {}).pop("sources", None)  # they become the exchange's other ID models
-    return settings
+    return {
+        name: {
+            key: value for key, value in values.items() if key != "enabled" and key not in NOT_THE_BRIDGES.get(name, ())
+        }
+        for name, values in asdict(config).items()
+        if values["enabled"]
+    }
 
 
 def prefix_width(config: BridgesConfig, arm: Arm) -> int:
     """Prefix tokens that a bridge of this arm fills; 0: none does."""
     return config.mformer.queries if config.mformer.enabled and "id2llm" in DIRECTIONS[arm] else 0
+
+
+def pair_width(config: BridgesConfig, arm: Arm) -> int:
+    """Features of a user and an item that a bridge of this arm gives to a click model; 0: none does."""
+    adapter = config.knowledge_adapter
+    return 2 * adapter.width if adapter.enabled and "llm2id" in DIRECTIONS[arm] else 0
+
+
+def judged_sides(config: Config) -> tuple[Side, ...]:
+    """The sides that are validated and evaluated."""
+    lengths = {"id": config.train.schedule.id_length, "llm": config.train.schedule.llm_length}
+    return tuple(side for side in SIDES[config.arm] if lengths[side] or config.evaluation.untrained)
 
 
 @dataclass
@@ -89,11 +111,15 @@ class Exchange:
 
     def fill(self, batch: PromptBatch) -> SlotFill:
         """Soft tokens for a batch of prompts, from all bridges, the sum of their losses, and the users' vectors."""
+        return self.fill_from(lambda: self.context(batch))
+
+    def fill_from(self, make_context: Callable[[], PromptContext]) -> SlotFill:
+        """See `fill`; the context is made only where a bridge reads it."""
         tokens: dict[SlotKind, Tensor] = {}
         losses: list[Tensor] = []
         users: Tensor | None = None
         filling = [bridge for bridge in self.bridges.values() if bridge.slots() or bridge.place == "weights"]
-        context = self.context(batch) if filling else None
+        context = make_context() if filling else None
         for bridge in filling:
             assert context is not None
             filled = bridge.fill_slots(context)
@@ -181,6 +207,7 @@ class Exchange:
 def create_exchange(
     config: BridgesConfig, arm: Arm, id_model: IDModel | ClickModel | None, llm_width: int, embedding_norm: float,
     n_rows: int, n_items: int, fingerprint: str, others: Sequence[IDModel] = (), task: Task = "ranking",
+    n_users: int = 0,
 ) -> Exchange:  # fmt: skip
     """The exchange of an arm; knowledge that the bridges add to the ID item table is attached to the ID model.
 
@@ -191,13 +218,13 @@ def create_exchange(
     settings = {name: own for name, own in enabled_settings(config, arm).items() if task in BRIDGES[name].tasks}
     if settings and id_model is not None:
         widths = tuple(model.width for model in others)
-        created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items, widths)
+        created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users)
         allowed = DIRECTIONS[arm] | {"both"}
         bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
         _check_states([*([id_model] if isinstance(id_model, IDModel) else []), *others], bridges)
     exchange = Exchange(store, bridges, DIRECTIONS[arm], id_model, fingerprint, list(others))
-    if id_model is not None and any(bridge.place == "features" for bridge in bridges.values()):
-        id_model.attach_item_features(exchange.item_features)
+    if id_model is not None:
+        _attach_features(id_model, exchange)
     return exchange
 
 
@@ -210,6 +237,15 @@ def _check_states(id_models: Sequence[IDModel | ClickModel], bridges: Mapping[st
                 f"ID model {model.settings.model} scores items without a user state that bridges could read; "
                 f"switch off what needs one ({switches}) or take another ID model"
             )
+
+
+def _attach_features(id_model: IDModel | ClickModel, exchange: Exchange) -> None:
+    giving = [bridge for bridge in exchange.bridges.values() if bridge.place == "features"]
+    if any(not bridge.pair_width for bridge in giving):
+        id_model.attach_item_features(exchange.item_features)
+    for bridge in giving:
+        if bridge.pair_width:
+            cast(ClickModel, id_model).attach_pair_features(bridge.pair_features)
 
 
 def _other(side: Side) -> Side:

@@ -104,20 +104,22 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -
     return found
 
 
+def finished_run(config: Config, fingerprint: str) -> RunDirectory:
+    """The finished run of a config: as it is there already, gone on with, or trained from its beginning."""
+    run = RunDirectory(Path(config.output_dir) / config.name)
+    if run.finished.exists():
+        check_directory(run, config, resume=True)
+        check_dataset(run, fingerprint)
+        log.info("%s: finished before, skipped", run.path)
+        return run
+    log.info("arm %s -> %s", config.arm, run.path)
+    return train_run(config, resume=run.config.exists())
+
+
 def compare_arms(config: Config, arms: Sequence[Arm]) -> tuple[str, list[RunDirectory]]:
     """Train the arms that are not finished yet, evaluate each once on test, and draw the table."""
-    runs, fingerprint = [], prepare(config.data, log=log.info).fingerprint
-    for arm in arms:
-        one = replace(config, arm=arm, name=f"{config.name}/{arm}")
-        run = RunDirectory(Path(one.output_dir) / one.name)
-        if run.finished.exists():
-            check_directory(run, one, resume=True)
-            check_dataset(run, fingerprint)
-            log.info("%s: finished before, skipped", run.path)
-        else:
-            log.info("arm %s -> %s", arm, run.path)
-            train_run(one, resume=run.config.exists())
-        runs.append(run)
+    fingerprint = prepare(config.data, log=log.info).fingerprint
+    runs = [finished_run(replace(config, arm=arm, name=f"{config.name}/{arm}"), fingerprint) for arm in arms]
     rows = []
     for arm, run in zip(arms, runs, strict=True):
         for side, found in evaluate_run(run.path, "test")["sides"].items():

@@ -141,8 +141,13 @@ class ClickPromptConfig:
     """Text before the behaviours."""
     behaviours: Positive = 10
     """Behaviours K that are read."""
-    selector: Literal["recent"] = "recent"
-    """Which of the earlier behaviours are read; recent: the last K."""
+    selector: Literal["recent", "retrieved"] = "recent"
+    """Which of the earlier behaviours are read; recent: the last K; retrieved: the K whose item vectors, by the untuned
+    model, are most like the offered item's (ReLLa)."""
+    retrieval_width: Positive = 512
+    """Principal components of the item vectors, fitted on train items, in which retrieved behaviours are compared."""
+    mixed: bool = False
+    """With retrieved: train on both versions of each sample, 2N prompts: recent, retrieved, recent, ... (ReLLa)."""
     item_tokens: Positive = 12
     """Tokens kept of each item's text."""
     liked: str = " (liked)"
@@ -159,6 +164,10 @@ class ClickPromptConfig:
     """The answer for a click; quote it in yaml, where a bare Yes is no text."""
     negative: str = " No"
     """The answer for no click."""
+
+    def __post_init__(self) -> None:
+        if self.mixed and self.selector == "recent":
+            raise ValueError("mixed needs selector retrieved: both versions of a sample would be the recent one")
 
 
 @dataclass(frozen=True)
@@ -296,6 +305,45 @@ class DistillConfig:
 
 
 @dataclass(frozen=True)
+class KnowledgeAdapterConfig:
+    """Written knowledge: what the untuned LLM writes about users and items becomes features of the click model,
+    through a mixture of experts (task ctr; llm2id, features)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    user_request: str = (
+        "Someone {history}. In two sentences: what kind of thing does this person like, and what not? Consider genre, "
+        "theme, mood and period."
+    )
+    """What the LLM is asked about a user; {history} is replaced by its first behaviours."""
+    item_request: str = "In two sentences, describe {item}: its genre, theme, mood and period, and who enjoys it."
+    """What the LLM is asked about an item; {item} is replaced by its text."""
+    history_items: Positive = 5
+    """First train behaviours of a user that are named; at most data.min_history, so that they are nobody's target."""
+    new_tokens: Positive = 48
+    """Most tokens of an answer."""
+    encode_tokens: Positive = 96
+    """Tokens kept of a text when its vector is computed."""
+    components: Positive = 128
+    """Whitened principal components of the vectors that the experts read."""
+    shared_experts: NotNegative = 2
+    """Experts that users and items share."""
+    specific_experts: NotNegative = 5
+    """Experts of users alone, and as many of items alone."""
+    hidden: Positive = 128
+    """Hidden width of an expert."""
+    width: Positive = 32
+    """Features of a user, and as many of an item."""
+
+    def __post_init__(self) -> None:
+        for name, slot in (("user_request", "{history}"), ("item_request", "{item}")):
+            if slot not in getattr(self, name):
+                raise ValueError(f"{name} must contain {slot}")
+        if not self.shared_experts + self.specific_experts:
+            raise ValueError("shared_experts and specific_experts are both 0; one expert is needed")
+
+
+@dataclass(frozen=True)
 class LoraGateConfig:
     """Adapter gate: the ID model's user state is what the LLM's adapter depends on (id2llm, weights)."""
 
@@ -311,6 +359,7 @@ class BridgesConfig:
     mformer: MFormerConfig = field(default_factory=MFormerConfig)
     lora_gate: LoraGateConfig = field(default_factory=LoraGateConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
+    knowledge_adapter: KnowledgeAdapterConfig = field(default_factory=KnowledgeAdapterConfig)
     readback: ReadBackConfig = field(default_factory=ReadBackConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
@@ -421,6 +470,8 @@ class EvaluationConfig:
     """Task ctr: validation metric that picks the best model of each side."""
     ctr_samples: NotNegative = 0
     """Task ctr: both sides are evaluated on so many samples of a part, drawn by `data.sample_seed`; 0: all."""
+    untrained: bool = True
+    """Validate and evaluate a side that is not trained (zero-shot); off: it only gives the other side knowledge."""
     bootstrap: NotNegative = 1000
     """Task ctr: redraws behind the 95 % intervals of `evaluate`; 0: no intervals."""
 
@@ -457,4 +508,13 @@ class Config:
         if self.data.split not in ("auto", *fitting):
             raise ValueError(
                 f"task={self.task} cannot use data.split={self.data.split}; accepted: {', '.join(('auto', *fitting))}"
+            )
+        self._check_knowledge()
+
+    def _check_knowledge(self) -> None:
+        adapter = self.bridges.knowledge_adapter
+        if adapter.enabled and self.task == "ctr" and adapter.history_items > self.data.min_history:
+            raise ValueError(
+                f"bridges.knowledge_adapter.history_items {adapter.history_items} must be at most data.min_history "
+                f"{self.data.min_history}: later behaviours are targets, whose labels knowledge must not tell"
             )

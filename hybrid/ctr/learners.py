@@ -7,8 +7,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hybrid.ctr.prompts import ClickPromptBatch, Selected
 from hybrid.ctr.scoring import IDClicks, click_rows
+from hybrid.ctr.selectors import RecentBehaviours
 from hybrid.ctr.system import ClickSystem
-from hybrid.data.clicks import draw_samples
+from hybrid.data.clicks import Samples, draw_samples
 from hybrid.modes import inference
 from hybrid.training.learner import Learner
 from idmodels.click import ClickBatch
@@ -65,7 +66,7 @@ class ClickLLMLearner(Learner[ClickPromptBatch]):
         self.system, self.recommender, self.device = system, system.need_llm(), system.device
         self.scorer = system.llm_scorer()
         samples = draw_samples(system.data.train, config.train.llm.samples, config.seed)
-        self.selected = Selected.by(system.selector, samples, config.llm.click_prompt.behaviours)
+        self.selected = _selected(system, samples)
         unit_steps = self.batches_per_epoch() if config.train.schedule.unit == "epochs" else 1
         super().__init__(
             [self.recommender, *system.exchange.modules("llm")],
@@ -84,8 +85,16 @@ class ClickLLMLearner(Learner[ClickPromptBatch]):
 
     def losses(self, batch: ClickPromptBatch) -> dict[str, Tensor]:
         """``bce`` of the two-word softmax."""
-        batch = batch.to(self.device)
-        return {"bce": binary_cross_entropy_with_logits(self.recommender.log_odds(batch), batch.labels.float())}
+        log_odds = self.scorer.log_odds(self.selected, batch)
+        return {"bce": binary_cross_entropy_with_logits(log_odds, batch.labels.float().to(log_odds.device))}
 
     def write_store(self, step: int) -> None:
         """Nothing: no bridge reads the language model's judgement of single items."""
+
+
+def _selected(system: ClickSystem, samples: Samples) -> Selected:
+    """The samples with their behaviours; twice where both versions of each are learned from."""
+    prompt = system.config.llm.click_prompt
+    if prompt.mixed:
+        return Selected.both(RecentBehaviours(), system.selector, samples, prompt.behaviours)
+    return Selected.by(system.selector, samples, prompt.behaviours)

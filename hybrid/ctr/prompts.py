@@ -36,6 +36,12 @@ class Selected:
         """The samples with ``count`` behaviours that ``selector`` chooses."""
         return cls(samples, selector.select(samples, count))
 
+    @classmethod
+    def both(cls, first: BehaviourSelector, second: BehaviourSelector, samples: Samples, count: int) -> "Selected":
+        """Each of M samples twice, by ``first`` and then by ``second``: 2 M in the order 0, 0, 1, 1, .. (ReLLa)."""
+        versions = [selector.select(samples, count) for selector in (first, second)]
+        return cls(samples.take(np.repeat(np.arange(len(samples)), 2)), np.stack(versions, axis=1).reshape(-1, count))
+
     def __len__(self) -> int:
         return len(self.samples)
 

@@ -22,18 +22,23 @@ class ClickRecommender(LLMRecommender):
 
     scorer: YesNo
 
-    def __init__(self, backbone: Backbone, config: LLMConfig, n_items: int, answers: Answers) -> None:
+    def __init__(
+        self, backbone: Backbone, config: LLMConfig, n_items: int, answers: Answers, user_width: int = 0
+    ) -> None:
         plain = replace(config, prompt=replace(config.prompt, prefix_tokens=0))
-        super().__init__(backbone, plain, n_items, scorer=YesNo(backbone, answers.no, answers.yes))
+        super().__init__(backbone, plain, n_items, user_width, scorer=YesNo(backbone, answers.no, answers.yes))
 
     @property
     def scorer_kind(self) -> str:
         """See `LLMRecommender`."""
         return "yes_no"
 
-    def log_odds(self, batch: ClickPromptBatch) -> Tensor:
-        """Logit of a click on each prompt's item, [B]: its sigmoid is the share of "yes" in the two-word softmax."""
-        hidden = self.hidden(self.embed(batch.tokens))  # [B, T, H]
+    def log_odds(self, batch: ClickPromptBatch, users: Tensor | None = None) -> Tensor:
+        """Logit of a click on each prompt's item, [B]: its sigmoid is the share of "yes" in the two-word softmax.
+
+        ``users`` [B, S] is what an adapter that depends on the user reads.
+        """
+        hidden = self.hidden(self.embed(batch.tokens), users)  # [B, T, H]
         last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths - 1]
         return self.scorer.log_odds(last.float())
 

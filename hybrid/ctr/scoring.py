@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.ctr.prompts import ClickPrompts, Selected
+from bridges.protocols import PromptContext
+from hybrid.ctr.prompts import ClickPromptBatch, ClickPrompts, Selected
 from hybrid.ctr.recommender import ClickRecommender
 from hybrid.ctr.selectors import BehaviourSelector
 from hybrid.data.clicks import Samples
+from hybrid.exchange import Exchange
 from hybrid.modes import inference
 from hybrid.progress import progress
 from idmodels.click import ClickModel
@@ -55,6 +57,7 @@ class LLMClicks:
     behaviours: int
     """K."""
     device: torch.device
+    gate: "UserGate"
 
     def logits(self, samples: Samples) -> np.ndarray:
         """See `ClickScorer`."""
@@ -62,8 +65,35 @@ class LLMClicks:
         n_batches = -(-len(samples) // self.prompts.eval_prompts)
         with inference(self.recommender):
             for batch in progress(self.prompts.in_order_of_length(selected), "judging clicks", n_batches):
-                found[batch.numbers.numpy()] = _numpy(self.recommender.log_odds(batch.to(self.device)))
+                found[batch.numbers.numpy()] = _numpy(self.log_odds(selected, batch))
         return found
+
+    def log_odds(self, selected: Selected, batch: ClickPromptBatch) -> Tensor:
+        """Logit of a click on each of a batch's prompts, [B], with gradient; ``selected`` is what it was made of."""
+        users = self.gate.users(selected.samples.take(batch.numbers.numpy()))
+        return self.recommender.log_odds(batch.to(self.device), users)
+
+
+@dataclass
+class UserGate:
+    """What the language model's adapter may know of the user: the frozen click model's state (RecLoRA)."""
+
+    exchange: Exchange
+    model: ClickModel | None
+    device: torch.device
+
+    def users(self, samples: Samples) -> Tensor | None:
+        """[B, S] without gradient, zero for an empty history; None where no bridge hands it over."""
+        return self.exchange.fill_from(lambda: self._context(samples)).users
+
+    def _context(self, samples: Samples) -> PromptContext:
+        """The state before each sample, as that of a history of one item."""
+        assert self.model is not None  # bridges exist only in arms with both sides
+        batch = click_rows(samples).batch(np.arange(len(samples)), self.model.settings.max_length).to(self.device)
+        with inference(self.model):
+            states = self.model.user_state(batch)  # [B, S]
+        nothing = torch.full_like(batch.lengths, -1)
+        return PromptContext(states[:, None], (batch.lengths > 0)[:, None], nothing, nothing[:0])
 
 
 def click_rows(samples: Samples) -> ClickRows:

@@ -6,14 +6,17 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.registry import BRIDGES
+from bridges.semantic_space import semantic_space
 from hybrid.config.schema import Config
+from hybrid.ctr.knowledge import click_knowledge
 from hybrid.ctr.prompts import ClickPromptBuilder, ClickPrompts
 from hybrid.ctr.recommender import ClickRecommender
-from hybrid.ctr.scoring import LLMClicks
-from hybrid.ctr.selectors import BehaviourSelector, RecentBehaviours
+from hybrid.ctr.scoring import LLMClicks, UserGate
+from hybrid.ctr.selectors import BehaviourSelector, RecentBehaviours, RetrievedBehaviours
 from hybrid.data.clicks import ClickData
-from hybrid.exchange import SIDES, create_exchange, enabled_settings
+from hybrid.exchange import SIDES, create_exchange, enabled_settings, pair_width
 from hybrid.llm.answers import answer_tokens
 from hybrid.system import BaseSystem, choose_device, load_llm, text_vectors
 from idmodels.click import ClickModel
@@ -47,11 +50,20 @@ class ClickSystem(BaseSystem):
         """The language model as one that judges clicks."""
         assert self.prompts is not None
         count = self.config.llm.click_prompt.behaviours
-        return LLMClicks(self.need_llm(), self.prompts, self.selector, count, self.device)
+        gate = UserGate(self.exchange, self.id_model, self.device)
+        return LLMClicks(self.need_llm(), self.prompts, self.selector, count, self.device, gate)
 
     def item_vectors(self) -> Tensor:
         """See `BaseSystem`."""
         return text_vectors(self.config, self.need_llm(), self.data.item_text)
+
+    def encode_items(self, step: int) -> None:
+        """See `BaseSystem`; the untuned language model writes down what it knows, once."""
+        super().encode_items(step)
+        adapter = self.exchange.bridges.get(KnowledgeAdapter.name)
+        if isinstance(adapter, KnowledgeAdapter) and not adapter.known:
+            users, items = click_knowledge(self.config, self.need_llm(), self.data)
+            adapter.set_knowledge(users.to(self.device), items.to(self.device))
 
     def start_head(self) -> None:
         """See `BaseSystem`: the answers' rows are the model's own."""
@@ -68,7 +80,8 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
     torch.manual_seed(config.seed)
     id_model = _click_model(config, data).to(device) if "id" in sides else None
     torch.manual_seed(config.seed)
-    recommender, prompts = _language_model(config, data, device) if "llm" in sides else (None, None)
+    state_width = id_model.state_width if id_model is not None else config.click.width
+    recommender, prompts = _language_model(config, data, device, state_width) if "llm" in sides else (None, None)
     torch.manual_seed(config.seed)
     exchange = create_exchange(
         config.bridges,
@@ -80,6 +93,7 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
         data.n_items,
         data.fingerprint,
         task="ctr",
+        n_users=data.n_users,
     )
     for bridge in exchange.bridges.values():
         bridge.to(device)
@@ -92,21 +106,32 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
         id_model=id_model,
         recommender=recommender,
         prompts=prompts,
-        selector=RecentBehaviours(),
+        selector=_selector(config, data, recommender),
         exchange=exchange,
     )
 
 
 def _click_model(config: Config, data: ClickData) -> ClickModel:
-    settings = ClickSettings(model=config.id.model, **asdict(config.click))
+    width = pair_width(config.bridges, config.arm)
+    settings = ClickSettings(model=config.id.model, feature_width=width, **asdict(config.click))
     return create_click_model(data.n_items, settings, data.n_users, sequence=config.id)
 
 
-def _language_model(config: Config, data: ClickData, device: torch.device) -> tuple[ClickRecommender, ClickPrompts]:
+def _selector(config: Config, data: ClickData, recommender: ClickRecommender | None) -> BehaviourSelector:
+    prompt = config.llm.click_prompt
+    if prompt.selector == "recent" or recommender is None:
+        return RecentBehaviours()
+    vectors = text_vectors(config, recommender, data.item_text)  # of the untuned model: nothing is loaded yet
+    return RetrievedBehaviours(semantic_space(vectors, data.train_items(), prompt.retrieval_width))
+
+
+def _language_model(
+    config: Config, data: ClickData, device: torch.device, state_width: int
+) -> tuple[ClickRecommender, ClickPrompts]:
     prompt = config.llm.click_prompt
     backbone = load_llm(config, data.item_text, device)
     answers = answer_tokens(backbone.tokenizer, prompt.question, prompt.positive, prompt.negative)
-    recommender = ClickRecommender(backbone, config.llm, data.n_items, answers).to(device)
+    recommender = ClickRecommender(backbone, config.llm, data.n_items, answers, state_width).to(device)
     builder = ClickPromptBuilder(backbone.tokenizer, data.item_text, prompt, answers)
     batch_prompts, eval_prompts = config.train.llm.batch_prompts, config.evaluation.llm_batch_prompts
     return recommender, ClickPrompts(builder, batch_prompts, eval_prompts, config.seed)

@@ -11,7 +11,7 @@ from hybrid.data.clicks import Samples, split_clicks
 from hybrid.data.dataset import Dataset
 from hybrid.evaluation.click_metrics import click_metrics, intervals
 from hybrid.evaluation.test_part import open_click_test
-from hybrid.exchange import SIDES
+from hybrid.exchange import judged_sides
 from hybrid.training.run_directory import RunDirectory
 
 Part = Literal["valid", "test"]
@@ -28,7 +28,7 @@ def evaluate_clicks(config: Config, run: RunDirectory, dataset: Dataset, part: P
         "of_samples": len(everything),
         "clicked": float(samples.labels.mean()),
         "labels": label_source(config.data),
-        "sides": {side: _evaluate(system, side, run, samples) for side in SIDES[config.arm]},
+        "sides": {side: _evaluate(system, side, run, samples) for side in judged_sides(config)},
     }
 
 

@@ -16,7 +16,7 @@ from hybrid.errors import UserError
 from hybrid.evaluation.clicks import Part, evaluate_clicks
 from hybrid.evaluation.rankers import IDRanker, LLMRanker, Ranker, rank_side
 from hybrid.evaluation.test_part import open_test
-from hybrid.exchange import SIDES
+from hybrid.exchange import judged_sides
 from hybrid.system import System, build_system
 from hybrid.training.run_directory import RunDirectory, read_json, write_json
 from idmodels.saved import load_id_model
@@ -64,7 +64,7 @@ def _evaluate_rankings(config: Config, run: RunDirectory, dataset: Dataset, part
         "part": part,
         "users": len(targets.users),
         "history_masked": config.evaluation.mask_history,
-        "sides": {side: _evaluate(system, side, run, targets) for side in SIDES[config.arm]},
+        "sides": {side: _evaluate(system, side, run, targets) for side in judged_sides(config)},
     }
 
 

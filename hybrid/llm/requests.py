@@ -24,12 +24,7 @@ class Requests:
     item: str
     """``{item}``: the item's text."""
     history_items: int
-    """Most recent behaviours that are named."""
-
-    def __post_init__(self) -> None:
-        for name, slot in (("user", "{history}"), ("item", "{item}")):
-            if slot not in getattr(self, name):
-                raise UserError(f"bridges.knowledge_adapter.{name}_request must contain {slot}")
+    """Behaviours that are named at most, the last ones."""
 
 
 def history_text(texts: Sequence[str], liked: Sequence[int]) -> str:

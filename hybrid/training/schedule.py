@@ -28,14 +28,18 @@ class Schedule:
 
     Args:
         config: rounds, phase lengths and the side that begins.
-        sides: the sides that train at all (one of them in the arms `id_only` and `llm_only`).
+        sides: the sides that train at all (one of them in the arms `id_only` and `llm_only`); one whose phases have
+            length 0 has no turn.
     """
 
     def __init__(self, config: ScheduleConfig, sides: Sequence[Side]) -> None:
         lengths = {"id": config.id_length, "llm": config.llm_length}
         order: list[Side] = ["id", "llm"] if config.first == "id" else ["llm", "id"]
         self._turns = [
-            (number, side, lengths[side]) for number in range(1, config.rounds + 1) for side in order if side in sides
+            (number, side, lengths[side])
+            for number in range(1, config.rounds + 1)
+            for side in order
+            if side in sides and lengths[side]
         ]
         self.unit = config.unit
         self._position = 0

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from hybrid.checkpoint_files import load_optimizers, load_rng, save_optimizers, save_rng
 from hybrid.config.schema import Side
 from hybrid.errors import UserError
-from hybrid.exchange import SIDES
+from hybrid.exchange import SIDES, judged_sides
 from hybrid.system import BaseSystem, System
 from hybrid.training.best_weights import keep_id, take_best
 from hybrid.training.checkpoint import Checkpoints
@@ -73,7 +73,11 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             self._prepare()
         while (turn := self.schedule.current) is not None:
             self._phase(turn)
-        best = {f"best_valid/{side}": stopping.best or 0.0 for side, stopping in self.stopping.items()}
+        best = {
+            f"best_valid/{side}": stopping.best or 0.0
+            for side, stopping in self.stopping.items()
+            if stopping.best is not None
+        }
         self.validator.finish(best)
         self.monitor.close()
         return best
@@ -104,7 +108,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
         for side, learner in self.learners.items():
-            if not self.schedule.total(side):
+            if not self.schedule.total(side) and side in judged_sides(self.config):
                 log.info("%s side: not trained, kept as it is", side)
                 self._validate(learner)
                 learner.sleep()

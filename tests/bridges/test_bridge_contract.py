@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bridges.errors import BridgeError
+from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.protocols import Bridge, ScoredBatch, TopFeatures
 from bridges.registry import BRIDGES, create_bridges
 
@@ -22,6 +23,7 @@ SETTINGS = {
     },
     "lora_gate": {},
     "knowledge": {"projection": "linear", "components": 256},
+    "knowledge_adapter": {"components": 8, "shared_experts": 1, "specific_experts": 2, "hidden": 6, "width": 5},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
     "readback": {"momentum": 0.9, "align_weight": 0.1, "pull_weight": 0.0},
     "distill": {
@@ -35,13 +37,15 @@ SETTINGS = {
 
 
 def create(store, settings) -> dict[str, Bridge]:
-    return create_bridges(settings, store, id_width=16, llm_width=48, embedding_norm=3.0, n_items=30)
+    return create_bridges(settings, store, id_width=16, llm_width=48, embedding_norm=3.0, n_items=30, n_users=7)
 
 
 @pytest.fixture(params=list(BRIDGES))
 def bridge(request, full_store) -> Bridge:
     made = create(full_store, {request.param: SETTINGS[request.param]})[request.param]
     made.refresh()
+    if isinstance(made, KnowledgeAdapter):
+        made.set_knowledge(torch.randn(7, 48), torch.randn(30, 48))
     return made
 
 
@@ -54,6 +58,7 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
     """Everything a bridge gives out for fixed inputs."""
     torch.manual_seed(3)
     fill = bridge.fill_slots(context)
+    pairs = bridge.pair_features(torch.tensor([0, 6]), torch.tensor([1, 29])) if bridge.pair_width else None
     features = TopFeatures(
         torch.randn(3, 48), torch.tensor([0, -1, 19]), torch.randn(2, 48), torch.tensor([4, 0])
     )  # row -1 and item 0 are nobody's
@@ -64,7 +69,7 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
         bridge.loss("id", scored(16)),
         bridge.loss("llm", scored(12)),
     ]
-    return [t for t in (*fill.tokens.values(), bridge.item_features(), *losses) if t is not None]
+    return [t for t in (*fill.tokens.values(), bridge.item_features(), pairs, *losses) if t is not None]
 
 
 def test_names_directions_and_places(bridge):
@@ -107,8 +112,9 @@ def test_losses_are_scalars_that_reach_the_learner(bridge):
 
 
 def test_features_fit_the_item_table(bridge):
-    features = bridge.item_features()
-    assert (features is not None) == (bridge.place == "features")
+    features, pairs = bridge.item_features(), bridge.pair_features(torch.tensor([0, 6]), torch.tensor([1, 29]))
+    assert (features is not None or bridge.pair_width > 0) == (bridge.place == "features")
+    assert pairs.shape == (2, bridge.pair_width)
     if features is not None:
         assert features.shape == (30, 16)
         assert torch.equal(features[0], torch.zeros(16))
@@ -166,7 +172,8 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 
 def test_order_is_the_registrys(full_store):
-    assert list(BRIDGES) == ["store", "mformer", "lora_gate", "knowledge", "readback", "smoothing", "distill"]
+    names = ["store", "mformer", "lora_gate", "knowledge", "knowledge_adapter", "readback", "smoothing", "distill"]
+    assert list(BRIDGES) == names
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 

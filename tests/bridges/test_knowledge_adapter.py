@@ -35,7 +35,7 @@ def test_features_by_hand():
 
 def test_shared_experts_learn_from_both_towers_and_specific_ones_from_their_own():
     bridge = make().train()
-    bridge.features(torch.tensor([1, 2]), torch.tensor([3, 4]))[:, :5].sum().backward()  # the user's half
+    bridge.pair_features(torch.tensor([1, 2]), torch.tensor([3, 4]))[:, :5].sum().backward()  # the user's half
     adapter = bridge.adapter
     assert adapter.shared.inner.grad.abs().sum() > 0
     assert adapter.specific["user"].inner.grad.abs().sum() > 0
@@ -45,7 +45,7 @@ def test_shared_experts_learn_from_both_towers_and_specific_ones_from_their_own(
 @pytest.mark.parametrize(("shared", "specific"), [(0, 3), (2, 0)])
 def test_shared_or_specific_experts_alone(shared, specific):
     bridge = make(shared_experts=shared, specific_experts=specific)
-    assert bridge.features(torch.tensor([0]), torch.tensor([1])).shape == (1, 10)
+    assert bridge.pair_features(torch.tensor([0]), torch.tensor([1])).shape == (1, 10)
     with pytest.raises(BridgeError, match="both 0"):
         make(shared_experts=0, specific_experts=0)
 
@@ -53,9 +53,9 @@ def test_shared_or_specific_experts_alone(shared, specific):
 def test_serving_is_a_lookup_that_gives_the_same():
     bridge = make()
     users, items = torch.tensor([0, 6, 3]), torch.tensor([1, 8, 5])
-    learnt = bridge.train().features(users, items)
+    learnt = bridge.train().pair_features(users, items)
     with torch.no_grad():
-        served = bridge.eval().features(users, items)
+        served = bridge.eval().pair_features(users, items)
     torch.testing.assert_close(served, learnt.detach())
     tables = bridge.tables()
     assert (tables["user"].shape, tables["item"].shape) == ((7, 5), (9, 5))
@@ -66,25 +66,25 @@ def test_tables_follow_the_weights():
     bridge, pair = make().eval(), (torch.tensor([0]), torch.tensor([1]))
     other = make().eval()
     with torch.no_grad():
-        before = bridge.features(*pair)
+        before = bridge.pair_features(*pair)
         bridge.train()
         bridge.adapter.gates["user"].bias.data[0] += 1
-        changed = bridge.eval().features(*pair)
+        changed = bridge.eval().pair_features(*pair)
         assert not torch.equal(changed, before)
         bridge.load_state_dict(other.state_dict())
-        assert torch.equal(bridge.features(*pair), before)
+        assert torch.equal(bridge.pair_features(*pair), before)
 
 
 def test_what_the_llm_wrote_reaches_the_features():
     first, second = make(), make()
     second.set_knowledge(torch.randn(7, 8), torch.randn(9, 8))
     pair = torch.tensor([2]), torch.tensor([2])
-    assert not torch.allclose(first.features(*pair), second.features(*pair))
+    assert not torch.allclose(first.pair_features(*pair), second.pair_features(*pair))
 
 
 def test_nothing_is_added_before_there_is_knowledge():
     bridge = KnowledgeAdapter(n_users=7, n_items=9, llm_width=8, **SIZES)
-    assert not bridge.features(torch.tensor([1, 2]), torch.tensor([3, 4])).any()
+    assert not bridge.pair_features(torch.tensor([1, 2]), torch.tensor([3, 4])).any()
 
 
 def test_a_user_without_knowledge_stands_at_the_mean():
@@ -106,7 +106,7 @@ def test_a_planted_taste_is_learnt():
     optimizer = torch.optim.Adam([*bridge.adapter.parameters(), *head.parameters()], 0.02)
     for _ in range(150):
         optimizer.zero_grad()
-        user, item = bridge.features(*pairs.T).split(4, dim=1)
+        user, item = bridge.pair_features(*pairs.T).split(4, dim=1)
         loss = F.binary_cross_entropy_with_logits(head(user, item).squeeze(1), wanted)
         loss.backward()
         optimizer.step()
@@ -116,3 +116,13 @@ def test_a_planted_taste_is_learnt():
 def test_knowledge_of_another_number_of_users():
     with pytest.raises(BridgeError, match="6 user vectors, expected 7"):
         make().set_knowledge(torch.randn(6, 8), torch.randn(9, 8))
+
+
+def test_share_of_the_shared_experts_is_measured_while_it_learns():
+    bridge = make(shared_experts=1, specific_experts=1)
+    for tower in ("user", "item"):
+        bridge.adapter.gates[tower].weight.data.zero_()
+        bridge.adapter.gates[tower].bias.data = torch.tensor([0.0, -1.0 if tower == "user" else 1.0])
+    bridge.pair_features(torch.tensor([1, 2]), torch.tensor([3, 4]))
+    share = torch.sigmoid(torch.tensor(1.0)).item()
+    assert bridge.metrics() == pytest.approx({"shared_user": share, "shared_item": 1 - share})

@@ -108,11 +108,6 @@ def test_an_item_text_longer_than_the_context_is_cut(backbone: Backbone) -> None
     assert n_cut == 1
 
 
-def test_requests_need_their_slots() -> None:
-    with pytest.raises(UserError, match=r"user_request must contain \{history\}"):
-        Requests("Taste?", "{item}", 3)
-
-
 def test_what_was_written_once_is_not_generated_again(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
     asked = []
 

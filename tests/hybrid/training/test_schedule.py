@@ -17,6 +17,12 @@ def play(schedule):
     return played
 
 
+def test_a_side_whose_phases_have_length_0_has_no_turn():
+    schedule = Schedule(ScheduleConfig(rounds=2, id_length=1, llm_length=0), ("id", "llm"))
+    assert play(schedule) == [(1, "id"), (2, "id")]
+    assert Schedule(ScheduleConfig(llm_length=0), ("llm",)).current is None
+
+
 def test_sides_take_turns_for_their_lengths():
     schedule = Schedule(ScheduleConfig(rounds=2, id_length=2, llm_length=1), ("id", "llm"))
     assert play(schedule) == [(1, "id"), (1, "id"), (1, "llm"), (2, "id"), (2, "id"), (2, "llm")]

@@ -1,0 +1,340 @@
+"""ReLLa, RecLoRA and the sample-efficient Laser: what each does, on a tiny model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bridges.semantic_space import semantic_space
+from hybrid.cli import main
+from hybrid.config.load import load_config
+from hybrid.ctr.knowledge import knowledge_texts
+from hybrid.ctr.prompts import Selected
+from hybrid.ctr.scoring import click_rows
+from hybrid.ctr.selectors import RecentBehaviours, RetrievedBehaviours
+from hybrid.data.clicks import Behaviours, Samples, split_clicks
+from hybrid.data.prepare import prepare
+from hybrid.errors import UserError
+from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.runs import create_trainer, train_run
+from hybrid.system import text_vectors
+
+OFF = [f"bridges.{name}.enabled=false" for name in ("store", "mformer", "knowledge", "distill")]
+RELLA = ("arm=llm_only", "llm.click_prompt.selector=retrieved", "llm.click_prompt.mixed=true")
+GATED = (*OFF, "arm=id2llm", "bridges.lora_gate.enabled=true", "llm.lora.kind=gated", "llm.lora.experts=3")
+WRITTEN = (
+    *OFF,
+    "arm=llm2id",
+    "bridges.knowledge_adapter.enabled=true",
+    "bridges.knowledge_adapter.history_items=2",
+    "bridges.knowledge_adapter.new_tokens=4",
+    "bridges.knowledge_adapter.components=4",
+    "bridges.knowledge_adapter.hidden=8",
+    "bridges.knowledge_adapter.width=4",
+    "train.schedule.llm_length=0",
+    "evaluation.untrained=false",
+)
+
+
+def build(config):
+    return create_trainer(config, prepare(config.data))
+
+
+class Fixed:
+    """A selector with one answer for every sample."""
+
+    def __init__(self, *positions):
+        self.positions = positions
+
+    def select(self, samples, count):
+        return np.tile(self.positions, (len(samples), 1))
+
+
+# ReLLa
+
+
+def test_the_mixed_set_has_both_versions_of_each_sample_one_after_the_other():
+    behaviours = Behaviours(np.arange(1, 9, dtype=np.int32), np.ones(8, np.int8), np.array([0, 8]))
+    numbers = np.array([5, 7, 6])
+    samples = Samples(behaviours, numbers * 0, numbers, numbers % 2, numbers * 0, numbers)
+    mixed = Selected.both(Fixed(0, 1), Fixed(2, 3), samples, 2)
+    assert len(mixed) == 2 * len(samples)
+    assert mixed.positions.tolist() == [[0, 1], [2, 3]] * 3
+    assert mixed.samples.items.tolist() == [5, 5, 7, 7, 6, 6]
+    assert mixed.samples.labels.tolist() == [1, 1, 1, 1, 0, 0]
+
+
+def test_training_reads_2n_prompts_and_testing_the_retrieved_ones_alone(tiny):
+    trainer = build(tiny(*RELLA))
+    learner, system = trainer.learners["llm"], trainer.system
+    assert len(learner.selected) == 2 * 64
+    assert np.array_equal(learner.selected.samples.items[::2], learner.selected.samples.items[1::2])
+    samples = learner.selected.samples.take(np.arange(0, 128, 2))
+    assert np.array_equal(learner.selected.positions[::2], RecentBehaviours().select(samples, 3))
+    assert np.array_equal(learner.selected.positions[1::2], system.selector.select(samples, 3))
+    seen = torch.cat([batch.numbers for batch in learner.batches(0, 0)])
+    assert sorted(seen.tolist()) == list(range(128))
+    assert isinstance(system.llm_scorer().selector, RetrievedBehaviours)
+    valid = system.data.valid
+    assert len(Selected.by(system.llm_scorer().selector, valid, 3)) == len(valid)
+
+
+def test_without_mixing_each_sample_is_read_once_as_retrieved(tiny):
+    trainer = build(tiny(*RELLA, "llm.click_prompt.mixed=false"))
+    learner = trainer.learners["llm"]
+    assert len(learner.selected) == 64
+    assert np.array_equal(learner.selected.positions, trainer.system.selector.select(learner.selected.samples, 3))
+
+
+def test_items_are_compared_in_a_space_of_the_train_items(tiny):
+    system = build(tiny(*RELLA)).system
+    vectors = text_vectors(system.config, system.need_llm(), system.data.item_text)
+    train = split_clicks(prepare(system.config.data), system.config.data).train_items()
+    assert np.array_equal(system.selector.vectors, semantic_space(vectors, train, 512))
+
+
+def test_mixing_needs_retrieval(tiny):
+    with pytest.raises(UserError, match=r"mixed needs selector retrieved"):
+        tiny("llm.click_prompt.mixed=true")
+
+
+def test_rella_runs_zero_shot_and_tuned(tiny):
+    tuned = evaluate_run(train_run(tiny(*RELLA, "name=tuned")).path, "test")
+    untuned = evaluate_run(train_run(tiny(*RELLA, "name=zero", "train.schedule.llm_length=0")).path, "test")
+    assert tuned["samples"] == untuned["samples"] == 35
+    assert tuned["sides"]["llm"]["metrics"] != untuned["sides"]["llm"]["metrics"]
+
+
+# RecLoRA
+
+
+def gate_weights(system, states):
+    """[layers and targets, B, K] of states [B, S]."""
+    router = system.need_llm().lm.base_model.router()
+    router.eval()
+    return torch.stack([router.weights(group, states) for group in router.nets])
+
+
+def test_the_gate_reads_the_click_models_state_of_each_sample(tiny):
+    system = build(tiny(*GATED)).system
+    samples, model = system.data.valid.take(np.arange(6)), system.need_id().eval()
+    users = system.llm_scorer().gate.users(samples)
+    batch = click_rows(samples).batch(np.arange(6), model.settings.max_length)
+    assert torch.equal(users, model.user_state(batch).detach())
+    assert not users.requires_grad
+    nobody = replace(samples, ends=samples.starts)
+    assert not system.llm_scorer().gate.users(nobody).any()
+
+
+def test_gates_differ_between_users_and_are_constant_for_a_constant_state(tiny):
+    system = build(tiny(*GATED)).system
+    users = system.llm_scorer().gate.users(system.data.valid.take(np.arange(6)))
+    assert len(users.unique(dim=0)) == 6
+    weights = gate_weights(system, users)
+    assert len(weights) == 2 * 2  # a gate of its own for each layer and target
+    assert torch.allclose(weights.sum(dim=2), torch.ones(4, 6))
+    assert (weights.std(dim=1) > 1e-4).any(dim=1).all()
+    constant = gate_weights(system, users.mean(dim=0).expand(6, -1))
+    assert (constant == constant[:, :1]).all()
+    assert not torch.equal(constant[0], constant[1])
+
+
+def tuned_scorer(system, seed=0):
+    """The language model with an adapter that does something."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, weight in system.need_llm().lm.named_parameters():
+        if "lora_B" in name:
+            weight.data = 0.3 * torch.randn(weight.shape, generator=generator)
+    return system.llm_scorer()
+
+
+def test_the_users_state_changes_what_the_language_model_says(tiny):
+    system = build(tiny(*GATED)).system
+    scorer, samples = tuned_scorer(system), system.data.valid.take(np.arange(6))
+    before = scorer.logits(samples)
+    with torch.no_grad():
+        system.need_id().item_embedding.weight.mul_(-2)  # other states, the same prompts
+    after = scorer.logits(samples)
+    assert (np.abs(before - after) > 1e-5).all()
+
+
+@pytest.mark.parametrize("combine", ["sum_of_products", "product_of_sums"])
+def test_with_one_meta_lora_it_is_plain_lora_exactly(tiny, combine):
+    gated = build(tiny(*GATED, "llm.lora.experts=1", f"llm.lora.combine={combine}")).system
+    plain = build(tiny(*OFF, "arm=id2llm")).system
+    adapters = {}
+    for system in (plain, gated):
+        tuned_scorer(system)
+        names = [name for name, _ in system.need_llm().lm.named_parameters() if "lora_A" in name or "lora_B" in name]
+        adapters[system is gated] = [dict(system.need_llm().lm.named_parameters())[name] for name in sorted(names)]
+    for own, theirs in zip(adapters[True], adapters[False], strict=True):
+        own.data.copy_(theirs.data)
+    samples = plain.data.valid
+    assert np.array_equal(gated.llm_scorer().logits(samples), plain.llm_scorer().logits(samples))
+
+
+def test_gradients_reach_adapter_and_gates_and_never_the_click_model(tiny):
+    trainer = build(tiny(*GATED))
+    learner, model = trainer.learners["llm"], trainer.system.need_id()
+    tuned_scorer(trainer.system)
+    model.requires_grad_(True)  # even then
+    learner.wake()
+    batch = next(iter(learner.batches(0, 0)))
+    learner.losses(batch)["bce"].backward()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    router = trainer.system.need_llm().lm.base_model.router()
+    assert all(parameter.grad.abs().sum() > 0 for net in router.nets.values() for parameter in net[-1].parameters())
+    assert learner.parameters
+    assert not {id(parameter) for parameter in model.parameters()} & {id(one) for one in learner.parameters}
+
+
+@pytest.mark.parametrize("kind", ["gated", "block", "dense"])
+def test_reclora_trains_after_the_click_model_on_its_own_few_samples(tiny, kind):
+    experts = "llm.lora.experts=2"
+    run = train_run(
+        tiny(*GATED, f"llm.lora.kind={kind}", experts, "train.schedule.rounds=1", "train.id.phase_end=best")
+    )
+    found = evaluate_run(run.path, "test")
+    assert set(found["sides"]) == {"id", "llm"}
+
+
+def test_split_rank_adds_gates_and_nothing_else(tiny):
+    few = "llm.lora.experts=2"
+    block = build(
+        tiny(*GATED, "llm.lora.kind=block", few, "llm.lora.granularity=model", "llm.lora.gate_width=0")
+    ).system
+    plain = build(tiny(*OFF, "arm=id2llm")).system
+    count = {
+        name: sum(p.numel() for p in system.need_llm().trainable_parameters())
+        for name, system in (("block", block), ("plain", plain))
+    }
+    assert count["block"] - count["plain"] == 2 * (block.need_id().state_width + 1)
+
+
+# The sample-efficient Laser
+
+
+def test_users_are_described_by_their_first_train_behaviours_alone(tiny, monkeypatch):
+    asked = []
+
+    def record(backbone, prompts, new_tokens, cache_dir, what):
+        asked.append(backbone.tokenizer.batch_decode(prompts))
+        return ["" if not len(prompt) else "words" for prompt in prompts]
+
+    monkeypatch.setattr("hybrid.ctr.knowledge.write_knowledge", record)
+    config = tiny(*WRITTEN, 'bridges.knowledge_adapter.user_request="{history}"')
+    trainer = build(config)
+    system = trainer.system
+    users, items = knowledge_texts(config, system.need_llm(), system.data)
+    data, text = system.data, system.data.item_text
+    named = data.train.behaviours
+    for user, request in enumerate(asked[0]):
+        start, end = named.offsets[user], min(data.train_ends[user], named.offsets[user] + 2)
+        assert {part for part in text if part and part in request.replace(":", ";").replace(".", ";").split("; ")} or (
+            start == end
+        )
+        for item in range(1, data.n_items):
+            parts = request.replace("did not like: ", "").replace("liked: ", "").replace(". ", "; ").strip().split("; ")
+            assert (text[item] in parts) == (item in named.items[start:end])
+    targets = {(user, row) for user, row in zip(data.train.users, data.train.ends, strict=True)}
+    assert not any((user, named.offsets[user] + place) in targets for user in range(data.n_users) for place in range(2))
+    assert users.count("words") == (data.train_ends > named.offsets[:-1]).sum()
+    assert items[1:] == [f"{own} words" for own in text[1:]]
+
+
+def test_more_behaviours_than_are_nobodys_target_are_refused(tiny):
+    with pytest.raises(UserError, match=r"history_items 3 must be at most data.min_history 2"):
+        tiny(*WRITTEN, "bridges.knowledge_adapter.history_items=3")
+
+
+def test_written_knowledge_reaches_the_click_model_and_the_language_model_stays(tiny):
+    run = train_run(tiny(*WRITTEN, "train.schedule.id_length=3"))
+    found = evaluate_run(run.path, "test")
+    assert set(found["sides"]) == {"id"}
+    assert not (run.path / "best" / "llm").exists()
+    trainer = build(tiny(*WRITTEN, "name=again"))
+    trainer.system.load(run.path / "best" / "id")
+    adapter = trainer.system.exchange.bridges["knowledge_adapter"]
+    assert adapter.known
+    samples, scorer = trainer.system.data.valid, trainer.learners["id"].scorer
+    before = scorer.logits(samples)
+    adapter.item_vectors.neg_()
+    adapter.train()
+    assert not np.allclose(before, scorer.logits(samples))
+
+
+def test_written_knowledge_learns_with_the_click_model(tiny):
+    trainer = build(tiny(*WRITTEN))
+    trainer._prepare()
+    learner, adapter = trainer.learners["id"], trainer.system.exchange.bridges["knowledge_adapter"]
+    learner.wake()
+    batch = next(iter(learner.batches(0, 0)))
+    learner.losses(batch)["bce"].backward()
+    assert all(gate.weight.grad.abs().sum() > 0 for gate in adapter.adapter.gates.values())
+    assert {id(weight) for weight in adapter.parameters()} <= {id(weight) for weight in learner.parameters}
+
+
+def test_long_knowledge_is_cut_and_that_is_said(tiny, caplog):
+    config = tiny(*WRITTEN, "bridges.knowledge_adapter.encode_tokens=3")
+    with caplog.at_level("INFO", "hybrid"):
+        build(config)._prepare()
+    assert "item texts are cut to 3 tokens" in caplog.text
+
+
+def test_the_curve_command_draws_all_points_once(tiny, capsys):
+    overrides = [*WRITTEN, f"output_dir={tiny().output_dir}", f"data.dataset={tiny().data.dataset}", "name=small"]
+    cache = f"data.cache_dir={tiny().data.cache_dir}"
+    command = ["curve", str(tiny.path), *overrides, cache, "--fractions", "0.3,1", "--seeds", "1,2"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "AUC on test, mean ± standard deviation over seeds 1, 2" in printed
+    assert "ID, LLM-to-ID only: " in printed
+    folder = tiny.path.parent / "runs" / "small"
+    assert {path.name for path in folder.iterdir()} == {"curve.csv", "curve.md", "curve.png", "id_only", "llm2id"}
+    lines = (folder / "curve.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 2 * 2
+    assert main(command) == 0  # all of them finished: nothing is trained again
+    assert (folder / "curve.csv").read_text().splitlines() == lines
+    shares = [load_config(folder / f"id_only/share-{share}/seed-1/config.yaml", []) for share in ("0.3", "1")]
+    assert [config.train.id.samples for config in shares][1] == 0
+    n_train = len(build(shares[1]).learners["id"].data.rows)
+    assert shares[0].train.id.samples == round(0.3 * n_train)
+    few, all_of_them = (build(config).learners["id"].data.rows for config in shares)
+    everything = set(zip(all_of_them.users, all_of_them.ends, strict=True))
+    assert set(zip(few.users, few.ends, strict=True)) < everything
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["task=ranking"], "a curve is drawn of task=ctr"),
+        (["--arms", "llm2id"], "the first must be id_only"),
+        (["--arms", "id_only,llm_only"], "the llm side of llm_only is neither trained nor judged"),
+        (["--fractions", "0.0001,1"], "a share of 0.0001 of"),
+    ],
+)
+def test_curves_that_cannot_be_drawn(tiny, capsys, arguments, message):
+    config = tiny()
+    places = [f"output_dir={config.output_dir}", f"data.dataset={config.data.dataset}"]
+    written = [part for part in WRITTEN if not part.startswith("arm=")]
+    assert (
+        main(["curve", str(tiny.path), *written, *places, f"data.cache_dir={config.data.cache_dir}", *arguments]) == 2
+    )
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", ["rella", "reclora", "sample_efficient"])
+def test_presets_load_and_build_on_a_tiny_model(tiny, preset):
+    config = tiny()
+    places = [f"data.dataset={config.data.dataset}", f"data.cache_dir={config.data.cache_dir}", "llm.num_layers=0"]
+    system = build(load_config(None, [f"preset={preset}", "llm.name=tiny-random", *places])).system
+    assert isinstance(system.selector, RetrievedBehaviours) == (preset != "sample_efficient")
+    assert (
+        set(system.exchange.bridges)
+        == {
+            "rella": set(),
+            "reclora": {"lora_gate"},
+            "sample_efficient": {"knowledge_adapter"},
+        }[preset]
+    )
