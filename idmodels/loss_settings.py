@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal["softmax", "sampled_softmax", "gbce", "bce", "bpr"]
+Kind = Literal["softmax", "linear_cross_entropy", "sampled_softmax", "gbce", "bce", "bpr"]
 Proposal = Literal["uniform", "popularity"]
 
 
@@ -12,7 +12,7 @@ class LossSettings:
     """Which loss, and how its negatives are drawn; full softmax draws none."""
 
     kind: Kind = "softmax"
-    """softmax compares with all items, the others with drawn negatives."""
+    """softmax and linear_cross_entropy (torch's own form of it) compare with all items, the others with negatives."""
     negatives: int = 256
     """Negatives n that a position is compared with."""
     proposal: Proposal = "uniform"

@@ -12,10 +12,11 @@ from idmodels.errors import IDModelError
 from idmodels.loss_settings import LossSettings
 from idmodels.losses.negatives import Contrast, Negatives, item_shares
 from idmodels.losses.sampled import bpr, gbce, gbce_beta, sampled_softmax
-from idmodels.losses.softmax import full_softmax
+from idmodels.losses.softmax import full_softmax, linear_cross_entropy
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+_FULL: dict[str, Loss] = {"softmax": full_softmax, "linear_cross_entropy": linear_cross_entropy}
 _SAMPLED: dict[str, Callable[[LossSettings, int], Callable[[Contrast], Tensor]]] = {
     "sampled_softmax": lambda settings, n_items: sampled_softmax,
     "gbce": lambda settings, n_items: partial(gbce, beta=gbce_beta(settings.negatives, n_items, settings.gbce_t)),
@@ -39,7 +40,7 @@ class SampledLoss:
 
 def loss_names() -> tuple[str, ...]:
     """Accepted values of ``LossSettings.kind``, sorted."""
-    return tuple(sorted(("softmax", *_SAMPLED)))
+    return tuple(sorted((*_FULL, *_SAMPLED)))
 
 
 def create_loss(settings: LossSettings, counts: Tensor) -> Loss:
@@ -47,8 +48,8 @@ def create_loss(settings: LossSettings, counts: Tensor) -> Loss:
 
     Raises IDModelError for an unknown ``settings.kind``, or negatives from a catalogue of one item.
     """
-    if settings.kind == "softmax":
-        return full_softmax
+    if settings.kind in _FULL:
+        return _FULL[settings.kind]
     if settings.kind not in _SAMPLED:
         raise IDModelError(f"unknown loss {settings.kind!r}{_hint(settings.kind)}")
     if len(counts) < 3:

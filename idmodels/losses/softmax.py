@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from idmodels.errors import IDModelError
+
 _CHUNK_LOGITS = {
     torch.float32: 1 << 18,
     torch.bfloat16: 1 << 20,
@@ -30,6 +32,22 @@ def full_softmax(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _FullSoftmax.apply(states.to(dtype), table.to(dtype), targets)
+    return loss
+
+
+def linear_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """`full_softmax` by ``torch.nn.functional.linear_cross_entropy`` in chunks, for torch's kernels of one's device.
+
+    Raises IDModelError where torch has none (it came with 2.13).
+    """
+    torchs = getattr(torch.nn.functional, "linear_cross_entropy", None)
+    if torchs is None:
+        raise IDModelError(f"torch {torch.__version__} has no linear_cross_entropy; softmax is the same loss")
+    if not len(targets):
+        return states.sum() * 0.0
+    options = torch.nn.LinearCrossEntropyOptions()
+    with torch.autocast(states.device.type, enabled=False):
+        loss: Tensor = torchs(states.float(), table.float(), targets, options=options)
     return loss
 
 
@@ -92,6 +110,6 @@ def _sum_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor
 
 def _chunks(states: Tensor, table: Tensor) -> list[slice]:
     on_cpu = states.device.type == "cpu"
-    budget = _CHUNK_LOGITS.get(states.dtype, 1 << 18) if on_cpu else _CHUNK_LOGITS_ELSEWHERE
+    budget = _CHUNK_LOGITS[states.dtype] if on_cpu else _CHUNK_LOGITS_ELSEWHERE
     size = max(_MIN_ROWS, budget // len(table))
     return [slice(first, first + size) for first in range(0, len(states), size)]

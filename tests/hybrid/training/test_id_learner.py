@@ -18,7 +18,7 @@ def make_learner(config):
     return IDLearner(config, system.need_id(), system.exchange, data, system.device, phases=1)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sampled_softmax", "gbce", "bce", "bpr"])
+@pytest.mark.parametrize("kind", ["softmax", "linear_cross_entropy", "sampled_softmax", "gbce", "bce", "bpr"])
 def test_the_loss_has_its_own_name_and_falls(tiny, kind):
     torch.manual_seed(0)
     config = tiny(f"train.id.loss.kind={kind}", "train.id.loss.negatives=5", "train.id.learning_rate=0.01")

@@ -155,7 +155,7 @@ def test_bfloat16_states_are_scored_in_float32(kind) -> None:
 
 
 def test_names() -> None:
-    assert loss_names() == ("bce", "bpr", "gbce", "sampled_softmax", "softmax")
+    assert loss_names() == ("bce", "bpr", "gbce", "linear_cross_entropy", "sampled_softmax", "softmax")
     assert create_loss(LossSettings(), torch.ones(2)) is full_softmax
 
 

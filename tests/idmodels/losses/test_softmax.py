@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from idmodels.errors import IDModelError
 from idmodels.losses import full_softmax, softmax
+from idmodels.losses.softmax import linear_cross_entropy
 
 
 def _random(rows: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -27,7 +29,7 @@ def test_equal_logits_cost_the_log_of_the_catalogue() -> None:
 
 @pytest.mark.parametrize("rows", [1, 16, 40])
 def test_value_and_gradients_equal_torch_over_several_chunks(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(softmax, "_CHUNK_LOGITS", {"cpu": 1})  # the smallest chunk: 16 rows
+    monkeypatch.setattr(softmax, "_CHUNK_LOGITS", {torch.float32: 1})  # the smallest chunk: 16 rows
     states, table, targets = _random(rows)
     ours = torch.autograd.grad(3.0 * full_softmax(states, table, targets), (states, table))
     theirs = torch.autograd.grad(3.0 * F.cross_entropy(states @ table.T, targets), (states, table))
@@ -108,3 +110,19 @@ def test_no_positions_cost_nothing() -> None:
     loss = full_softmax(states, torch.randn(11, 5), torch.zeros(0, dtype=torch.int64))
     loss.backward()
     assert loss.item() == 0.0
+
+
+def test_torchs_own_form_is_the_same_loss() -> None:
+    states, table, targets = _random(200)
+    ours, torchs = full_softmax(states, table, targets), linear_cross_entropy(states, table, targets)
+    assert torchs.item() == pytest.approx(ours.item(), abs=1e-5)
+    for a, b in zip(
+        torch.autograd.grad(ours, (states, table)), torch.autograd.grad(torchs, (states, table)), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_a_torch_without_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(F, "linear_cross_entropy")
+    with pytest.raises(IDModelError, match="has no linear_cross_entropy; softmax is the same loss"):
+        linear_cross_entropy(*_random(3))
