@@ -215,6 +215,8 @@ def _what_was_measured(results: dict[str, Any]) -> str:
     if "samples" in results:
         count = f"{results['samples']} of {results['of_samples']} samples"
         return f"{count}, {results['clicked']:.1%} clicked ({results['labels']})"
+    if "protocol" in results:
+        return f"{results['users']} users, {results['protocol']}"
     masked = "left out" if results["history_masked"] else "ranked too"
     return f"{results['users']} users, full catalogue, history items {masked}, ties against the target"
 

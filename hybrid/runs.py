@@ -21,6 +21,7 @@ from hybrid.logs import log_file
 from hybrid.training.run_directory import RunDirectory, write_json
 
 if TYPE_CHECKING:
+    from hybrid.instruct.stages import StagedTrainer
     from hybrid.training.trainer import BaseTrainer
 
 log = logging.getLogger(__name__)
@@ -61,17 +62,22 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     return run
 
 
-def create_trainer(config: Config, dataset: Dataset) -> "BaseTrainer[Any]":
+def create_trainer(config: Config, dataset: Dataset) -> "BaseTrainer[Any] | StagedTrainer":
     """The trainer of the config's task on a dataset, of which it sees the train and valid part only."""
     if config.task == "ctr":
         from hybrid.ctr.system import build_click_system
         from hybrid.ctr.trainer import ClickTrainer
 
         return ClickTrainer(build_click_system(config, split_clicks(dataset, config.data, log.info)))
+    data = split_training(dataset, config.data)
+    if config.llm.scorer.kind == "candidate_likelihood":
+        from hybrid.instruct.stages import StagedTrainer
+
+        return StagedTrainer(config, dataset, data)
     from hybrid.system import build_system
     from hybrid.training.trainer import Trainer
 
-    return Trainer(build_system(config, split_training(dataset, config.data)))
+    return Trainer(build_system(config, data))
 
 
 def check_directory(run: RunDirectory, config: Config, resume: bool) -> None:

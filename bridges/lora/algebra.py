@@ -22,6 +22,10 @@ class Core(ABC):
     def __call__(self, low: Tensor) -> Tensor:
         """``M z`` of low-rank states z [..., K R]; where the core is per sample, [B, ..., K R]."""
 
+    def between(self, inputs: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """``B M A x`` of inputs [..., in]; some cores can do it for less than two products of width K R."""
+        return F.linear(self(F.linear(inputs, down)), up)
+
 
 @dataclass(frozen=True)
 class Identity(Core):
@@ -48,6 +52,15 @@ class SumOfProducts(Core):
         parts = _by_expert(low, self.weights)  # [..., K, R]
         return (parts * _spread(self.weights, low, 1).unsqueeze(-1)).flatten(-2)
 
+    def between(self, inputs: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """Weights of no sample in particular: expert by expert, so that weights (1, 0) are the first one to the bit."""
+        if self.weights.dim() > 1:
+            return super().between(inputs, down, up)
+        downs, ups = _experts(down, up, self.weights)
+        weights = self.weights.to(down.dtype)
+        parts = [F.linear(F.linear(inputs, downs[k]) * weights[k], ups[k]) for k in range(len(weights))]
+        return sum(parts[1:], parts[0])
+
 
 @dataclass(frozen=True)
 class ProductOfSums(Core):
@@ -64,6 +77,14 @@ class ProductOfSums(Core):
         weights = _spread(self.weights, low, 1).unsqueeze(-1)  # [..., K, 1]
         merged = (_by_expert(low, self.weights) * weights).sum(dim=-2, keepdim=True)  # [..., 1, R]
         return (merged * weights).flatten(-2)
+
+    def between(self, inputs: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """Weights of no sample in particular: A's and B's are merged first, at the cost of one expert."""
+        if self.weights.dim() > 1:
+            return super().between(inputs, down, up)
+        weights = self.weights.to(down.dtype)[:, None, None]
+        merged = [(weights * part).sum(dim=0) for part in _experts(down, up, self.weights)]
+        return F.linear(F.linear(inputs, merged[0]), merged[1])
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,7 @@ def low_rank(inputs: Tensor, down: Tensor, up: Tensor, core: Core) -> Tensor:
 
     Raises BridgeError where the core does not fit the rank or the number of samples.
     """
-    return F.linear(core(F.linear(inputs, down)), up)
+    return core.between(inputs, down, up)
 
 
 def core_matrix(core: Core, width: int, like: Tensor) -> Tensor:
@@ -99,6 +120,12 @@ def _by_expert(low: Tensor, weights: Tensor) -> Tensor:
     if low.shape[-1] % experts:
         raise BridgeError(f"{experts} weights cannot be those of low-rank states of width {low.shape[-1]}")
     return low.unflatten(-1, (experts, -1))
+
+
+def _experts(down: Tensor, up: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """A's [K, R, in] and B's [K, out, R]."""
+    downs = _by_expert(down.T, weights).permute(1, 2, 0)
+    return downs, _by_expert(up, weights).transpose(0, 1)
 
 
 def _spread(values: Tensor, low: Tensor, own_dims: int) -> Tensor:

@@ -6,6 +6,7 @@ Children's Comedy". With `data.text_fields`: those columns, in that order.
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,23 @@ def item_text(table: RawTable, item_ids: list[str], config: DataConfig, log: Cal
     rows = _rows_of(item_ids, columns[config.item_field], table)
     values = {field: [clean(value) for value in columns[field].take(rows).to_pylist()] for field in fields}
     return _join(values, config, len(item_ids))
+
+
+def titles_and_categories(
+    table: RawTable, item_ids: list[str], config: DataConfig, log: Callable[[str], None]
+) -> tuple[list[str], list[str]]:
+    """The title of each of `item_ids` and its categories, apart; empty where the file has none.
+
+    With `data.text_fields` the first of them is the title and the others are the categories.
+    """
+    fields = config.text_fields
+    titles = fields[:1] if fields else tuple(_matches(table, TITLES, config)[:1])
+    categories = fields[1:] if fields else tuple(_matches(table, CATEGORIES, config))
+    found = [
+        item_text(table, item_ids, replace(config, text_fields=chosen), log) if chosen else [""] * len(item_ids)
+        for chosen in (titles, categories)
+    ]
+    return found[0], found[1]
 
 
 def clean(value: str | None) -> str:

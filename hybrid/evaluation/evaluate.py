@@ -59,6 +59,10 @@ def _open(config: Config, run: RunDirectory) -> Dataset:
 def _evaluate_rankings(config: Config, run: RunDirectory, dataset: Dataset, part: Part) -> dict[str, Any]:
     data = split_training(dataset, config.data)
     targets = open_test(dataset, config.data) if part == "test" else data.valid
+    if config.llm.scorer.kind == "candidate_likelihood":
+        from hybrid.evaluation.mixed import evaluate_mixed
+
+        return {"part": part, **evaluate_mixed(config, run, dataset, data, targets)}
     system = build_system(config, data)
     return {
         "part": part,

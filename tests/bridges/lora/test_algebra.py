@@ -51,10 +51,17 @@ def test_weights_per_sample_are_each_sample_under_its_own(x, down, up, core) -> 
 
 
 @pytest.mark.parametrize("core", [SumOfProducts, ProductOfSums])
-def test_weights_1_0_0_are_the_first_adapter_exactly(x, down, up, core) -> None:
-    weights = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+def test_weights_1_0_0_are_the_first_adapter_to_the_bit(x, down, up, core) -> None:
+    x, down, up = x.float(), down.float(), up.float()
     first = low_rank(x, down[0], up[0], Identity())
-    torch.testing.assert_close(computed(x, down, up, core(weights)), first, rtol=0, atol=1e-12)
+    assert torch.equal(computed(x, down, up, core(torch.tensor([1.0, 0.0, 0.0]))), first)
+
+
+@pytest.mark.parametrize("core", [SumOfProducts, ProductOfSums])
+def test_the_cheaper_way_for_all_samples_alike_is_the_same_map(x, down, up, core) -> None:
+    weights = torch.tensor([0.2, 0.5, -0.3], dtype=torch.float64)
+    per_sample = computed(x, down, up, core(weights.expand(2, 3)))
+    torch.testing.assert_close(computed(x, down, up, core(weights)), per_sample)
 
 
 def test_dense_reaches_every_atom_from_every_atom(x, down, up) -> None:

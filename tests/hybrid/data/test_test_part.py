@@ -5,7 +5,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 DOOR = "hybrid.evaluation.test_part"
-TRAINING_SIDE = ("hybrid.training", "hybrid.llm", "hybrid.data", "hybrid.ctr", "hybrid.config", "bridges", "idmodels")
+TRAINING_SIDE = (
+    "hybrid.training",
+    "hybrid.llm",
+    "hybrid.data",
+    "hybrid.ctr",
+    "hybrid.instruct",
+    "hybrid.config",
+    "bridges",
+    "idmodels",
+)
 
 
 def modules(root):

@@ -1,0 +1,60 @@
+"""Evaluation of a finished run of stages (MoLoRec): the learned mixture beside the fixed ones."""
+
+import time
+from typing import Any
+
+from hybrid.config.schema import Config
+from hybrid.data.dataset import Dataset
+from hybrid.data.split import Targets, TrainingData
+from hybrid.instruct.adapters import load_stored
+from hybrid.instruct.stages import FIXED, LEARNED, MixedRecommender
+from hybrid.llm.adapter import load_adapter
+from hybrid.training.run_directory import RunDirectory
+from hybrid.training.validation import draw_targets
+
+
+def evaluate_mixed(
+    config: Config, run: RunDirectory, dataset: Dataset, data: TrainingData, targets: Targets
+) -> dict[str, Any]:
+    """What was ranked, and metrics, parameters and cost of every mixture, by name; the learned one is the side `llm`.
+
+    With ``instruct.mixture.source=test`` the weights are found here, on the prompts of ``targets`` without their
+    answers: training never sees those.
+    """
+    recommender = MixedRecommender(config, dataset, data)
+    chosen = config.instruct.general_dir
+    directories = [run.path / "adapters" / "general", run.path / "adapters" / "specific"]
+    if chosen:
+        directories[0] = type(run.path)(chosen)
+    recommender.mix([load_stored(recommender.plain, recommender.backbone, path) for path in directories])
+    mixture = config.instruct.mixture
+    targets = draw_targets(targets, config.instruct.test_users, config.seed)
+    sides = {}
+    for name in (LEARNED, *FIXED):
+        if name in FIXED:
+            recommender.set_weights(FIXED[name])
+        elif mixture.weights == "entropy" and mixture.source == "test":
+            recommender.learn_weights(targets)
+        else:
+            load_adapter(recommender.speaker.lm, run.best_llm)
+        sides[name] = _measured(recommender, targets)
+    return {"users": len(targets), "protocol": _protocol(config), "sides": sides}
+
+
+def _protocol(config: Config) -> str:
+    instruct = config.instruct
+    few = f"; catalogue/: all items for {instruct.catalogue_users} users" if instruct.catalogue_users else ""
+    return f"1 true item among {instruct.candidates} by title likelihood, ties against the target{few}"
+
+
+def _measured(recommender: MixedRecommender, targets: Targets) -> dict[str, Any]:
+    started = time.perf_counter()
+    metrics = recommender.measure(targets, recommender.config.instruct.catalogue_users)
+    seconds = time.perf_counter() - started
+    parameters = sum(weight.numel() for weight in recommender.speaker.parameters())
+    return {
+        "metrics": metrics,
+        "parameters": parameters,
+        "cost_ms": 1000 * seconds / len(targets),
+        "weights": recommender.mean_weights(),
+    }

@@ -1,0 +1,1 @@
+"""Instruction tuning on several domains, mixtures of adapters, and ranking by the likelihood of titles."""

@@ -1,0 +1,142 @@
+"""The whole run: general adapter, specific adapter, mixture, evaluation."""
+
+import json
+
+import pytest
+
+from hybrid.config.load import load_config
+from hybrid.errors import UserError
+from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.instruct.stages import StagedTrainer
+from hybrid.runs import train_run
+
+SMALL = (
+    "arm=llm_only",
+    "llm.scorer.kind=candidate_likelihood",
+    "llm.prompt.targets_per_prompt=1",
+    "llm.lora.rank=2",
+    "instruct.general_examples=16",
+    "instruct.specific_examples=16",
+    "instruct.general_epochs=1",
+    "instruct.specific_epochs=1",
+    "instruct.candidates=4",
+    "instruct.valid_users=4",
+    "instruct.test_users=4",
+    "instruct.catalogue_users=2",
+    "instruct.mixture.steps=2",
+    "instruct.mixture.prompts=2",
+)
+
+
+@pytest.fixture
+def small(tiny, cycle):
+    """A config of the whole run; its general domain is the run's own."""
+    return lambda *overrides: tiny(*SMALL, f"instruct.general_datasets=[{cycle}]", *overrides)
+
+
+def trained_parts(monkeypatch) -> list[str]:
+    """Stages that are trained from now on."""
+    trained, train = [], StagedTrainer._train_stage
+    monkeypatch.setattr(
+        StagedTrainer, "_train_stage", lambda self, stage, *rest: (trained.append(stage), train(self, stage, *rest))
+    )
+    return trained
+
+
+def test_a_run_from_start_to_evaluation(small) -> None:
+    run = train_run(small())
+    results = json.loads(run.finished.read_text())
+    assert results["general_weight"] + results["specific_weight"] == pytest.approx(1, abs=1e-3)
+    assert {name.split("/")[1] for name in results if "/" in name} == {
+        "general only", "specific only", "half and half", "learned",
+    }  # fmt: skip
+    origin = json.loads((run.path / "adapters" / "specific" / "adapter_origin.json").read_text())
+    assert sum(origin["examples"].values()) <= 16  # less those that are among the general ones
+    found = evaluate_run(run.path, "test")
+    assert found["users"] == 4
+    assert found["protocol"].startswith("1 true item among 4 by title likelihood")
+    assert list(found["sides"]) == ["llm", "general only", "specific only", "half and half"]
+    assert found["sides"]["general only"]["weights"] == [1, 0]
+    assert found["sides"]["llm"]["weights"] == [results["general_weight"], results["specific_weight"]]
+    for side in found["sides"].values():
+        assert {"hr@1", "warm/users", "unseen/users", "catalogue/hr@1"} <= side["metrics"].keys()
+
+
+def test_a_later_domain_only_loads_the_general_adapter(small, tmp_path, monkeypatch) -> None:
+    trained, where = trained_parts(monkeypatch), f"instruct.general_dir={tmp_path / 'general'}"
+    train_run(small(where, "name=first"))
+    before = (tmp_path / "general" / "adapter_model.safetensors").read_bytes()
+    train_run(small(where, "name=second", "instruct.specific_examples=12", "instruct.general_datasets=[]"))
+    assert trained == ["general", "specific", "specific"]
+    assert (tmp_path / "general" / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_a_stage_that_is_done_is_not_done_again(small, monkeypatch) -> None:
+    whole = train_run(small("name=whole"))
+    trained = trained_parts(monkeypatch)
+    train = StagedTrainer._train_stage
+
+    def cut(self, stage, *rest):
+        if stage == "specific":
+            raise KeyboardInterrupt
+        train(self, stage, *rest)
+
+    monkeypatch.setattr(StagedTrainer, "_train_stage", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(small("name=cut"))
+    monkeypatch.setattr(StagedTrainer, "_train_stage", train)
+    resumed = train_run(small("name=cut"), resume=True)
+    assert trained == ["general", "specific"]
+    assert json.loads(resumed.finished.read_text()) == json.loads(whole.finished.read_text())
+
+
+def test_weights_by_grid_and_fixed(small) -> None:
+    fixed = train_run(small("name=fixed", "instruct.mixture.weights=fixed", "instruct.mixture.general_weight=0.25"))
+    assert json.loads(fixed.finished.read_text())["general_weight"] == 0.25
+    grid = train_run(small("name=grid", "instruct.mixture.weights=grid", "instruct.mixture.grid_points=3"))
+    values = json.loads(grid.finished.read_text())
+    by_weight = [values[f"valid/{name}/ndcg@3"] for name in ("specific only", "half and half", "general only")]
+    assert values["general_weight"] == [0, 0.5, 1][by_weight.index(max(by_weight))]
+
+
+def test_prompts_of_the_test_part_are_read_by_evaluate_alone(small) -> None:
+    run = train_run(small("instruct.mixture.source=test", "instruct.mixture.learning_rate=1"))
+    learned = json.loads(run.finished.read_text())["general_weight"]
+    assert evaluate_run(run.path, "test")["sides"]["llm"]["weights"][0] != learned
+
+
+def test_a_general_adapter_that_cannot_be_had_is_an_error_before_anything_is_written(small, tmp_path) -> None:
+    config = small("instruct.general_datasets=[]")
+    with pytest.raises(UserError, match="no domain-general adapter: name the datasets"):
+        train_run(config)
+    half = tmp_path / "half"
+    half.mkdir()
+    (half / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"not a whole adapter directory, adapter_model\.safetensors is missing"):
+        train_run(small(f"instruct.general_dir={half}"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_items_without_text_are_an_error(own_cycle, small, tmp_path) -> None:
+    (own_cycle / "cycle.item").write_text("item_id:token\ttitle:token_seq\n" + "".join(f"i{n}\t\n" for n in range(12)))
+    with pytest.raises(UserError, match="no item has a title, so there is no text to ask about"):
+        train_run(small(f"data.dataset={own_cycle}", f"data.cache_dir={tmp_path / 'cache'}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("arm=both", "ranks by text, so there are no states to exchange; set arm=llm_only"),
+        ("llm.tune=none", r"needs llm\.tune=lora and llm\.lora\.kind=plain"),
+        ("llm.lora.kind=gated", r"needs llm\.tune=lora and llm\.lora\.kind=plain"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(small, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        small(override)
+
+
+def test_the_preset_is_a_whole_config() -> None:
+    config = load_config(None, ["preset=molorec"])
+    assert config.llm.scorer.kind == "candidate_likelihood"
+    assert (config.instruct.candidates, config.instruct.mixture.merge, config.llm.lora.rank) == (30, "ab", 16)
