@@ -285,7 +285,8 @@ def test_long_knowledge_is_cut_and_that_is_said(tiny, caplog):
 def test_the_curve_command_draws_all_points_once(tiny, capsys):
     overrides = [*WRITTEN, f"output_dir={tiny().output_dir}", f"data.dataset={tiny().data.dataset}", "name=small"]
     cache = f"data.cache_dir={tiny().data.cache_dir}"
-    command = ["curve", str(tiny.path), *overrides, cache, "--fractions", "0.3,1", "--seeds", "1,2"]
+    short = ["train.schedule.rounds=1", "train.schedule.id_length=1"]
+    command = ["curve", str(tiny.path), *overrides, *short, cache, "--fractions", "0.3,1", "--seeds", "1,2"]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "AUC on test, mean ± standard deviation over seeds 1, 2" in printed
