@@ -124,6 +124,9 @@ def _evaluate_command(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     command = _add(commands, "evaluate", "rank the full catalogue with the best models of a finished run")
     command.add_argument("directory", type=Path, metavar="RUN", help="run directory")
     command.add_argument("--split", choices=["valid", "test"], default="test", help="part of the data (default: test)")
+    command.add_argument(
+        "--shuffle-histories", action="store_true", help="read each history in an order drawn by the run's seed"
+    )
     command.set_defaults(run=_evaluate)
 
 
@@ -202,23 +205,28 @@ def _curve(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from hybrid.evaluation.evaluate import evaluate_run
+    from hybrid.evaluation.groups import group_table
 
-    results = evaluate_run(options.directory, options.split)
+    results = evaluate_run(options.directory, options.split, shuffle_histories=options.shuffle_histories)
     print(f"{options.split}: {_what_was_measured(results)}")
     for side, found in results["sides"].items():
         values = ", ".join(f"{name} {value:.4f}{_interval(found, name)}" for name, value in found["metrics"].items())
         unit = "user" if "users" in results else "sample"
         print(f"{side}: {values}; {found['parameters']:,} parameters, {found['cost_ms']:.2f} ms/{unit}")
+    groups = {side: found["groups"] for side, found in results["sides"].items() if "groups" in found}
+    if groups:
+        print(f"\n{group_table(groups)}")
 
 
 def _what_was_measured(results: dict[str, Any]) -> str:
     if "samples" in results:
         count = f"{results['samples']} of {results['of_samples']} samples"
         return f"{count}, {results['clicked']:.1%} clicked ({results['labels']})"
+    order = f", histories {results['histories']}" if "random" in results.get("histories", "") else ""
     if "protocol" in results:
-        return f"{results['users']} users, {results['protocol']}"
+        return f"{results['users']} users, {results['protocol']}{order}"
     masked = "left out" if results["history_masked"] else "ranked too"
-    return f"{results['users']} users, full catalogue, history items {masked}, ties against the target"
+    return f"{results['users']} users, full catalogue, history items {masked}, ties against the target{order}"
 
 
 def _interval(found: dict[str, Any], name: str) -> str:

@@ -111,14 +111,31 @@ class LLMRanker:
             return self.recommender.item_matrix()
 
 
-def rank_side(ranker: Ranker, targets: Targets, config: EvaluationConfig) -> tuple[dict[str, float], Tensor | None]:
-    """Full-catalogue metrics of one side, and its user states [M, P] where it has any."""
+@dataclass(frozen=True)
+class Ranked:
+    """What a side makes of M targets."""
+
+    ranks: Tensor
+    """[M] of the targets, from 1."""
+    item_matrix: Tensor
+    """[N, P]."""
+    states: Tensor | None
+    """[M, P] user states; None of a model that has scores alone."""
+
+
+def rank_targets(ranker: Ranker, targets: Targets, config: EvaluationConfig) -> Ranked:
+    """Rank the full catalogue for each target with one side."""
     seen = targets.histories if config.mask_history else None
     matrix = ranker.item_matrix()
     items = torch.from_numpy(targets.items).to(matrix.device)
     if isinstance(ranker, IDRanker) and not ranker.model.has_states:
         ranks = ranks_of_scores(partial(ranker.scores, targets), items, seen, config.batch_users)
-        return ranking_metrics(ranks), None
+        return Ranked(ranks, matrix, None)
     states = ranker.user_states(targets)
-    ranks = full_ranks(states, matrix, items, seen, config.batch_items, config.batch_users)
-    return ranking_metrics(ranks), states
+    return Ranked(full_ranks(states, matrix, items, seen, config.batch_items, config.batch_users), matrix, states)
+
+
+def rank_side(ranker: Ranker, targets: Targets, config: EvaluationConfig) -> tuple[dict[str, float], Tensor | None]:
+    """Full-catalogue metrics of one side, and its user states [M, P] where it has any."""
+    ranked = rank_targets(ranker, targets, config)
+    return ranking_metrics(ranked.ranks), ranked.states

@@ -78,7 +78,7 @@ def _ranks(chunks: Callable[[], Chunks], targets: Tensor, seen: Histories | None
         not_behind = ~(scores < target_scores[:, None])  # a NaN counts against the target
         _drop(not_behind, targets, first)
         if seen is not None:
-            rows, items = _seen_pairs(seen, users, first, scores.shape[1])
+            rows, items = seen_pairs(seen, users, first, scores.shape[1])
             not_behind[rows, items] = False
         ahead += not_behind.sum(dim=1)
     return ahead + 1
@@ -105,7 +105,7 @@ def _drop(not_behind: Tensor, targets: Tensor, first: int) -> None:
     not_behind[inside.nonzero().flatten(), targets[inside] - first] = False
 
 
-def _seen_pairs(seen: Histories, users: range, first: int, width: int) -> tuple[Tensor, Tensor]:
+def seen_pairs(seen: Histories, users: range, first: int, width: int) -> tuple[Tensor, Tensor]:
     """(user within the chunk, item within the chunk) of every history item in ``first .. first+width-1``."""
     rows = [seen.row(user) for user in users]
     counts = np.array([len(row) for row in rows])
