@@ -286,15 +286,15 @@ def test_the_curve_command_draws_all_points_once(tiny, capsys):
     overrides = [*WRITTEN, f"output_dir={tiny().output_dir}", f"data.dataset={tiny().data.dataset}", "name=small"]
     cache = f"data.cache_dir={tiny().data.cache_dir}"
     short = ["train.schedule.rounds=1", "train.schedule.id_length=1"]
-    command = ["curve", str(tiny.path), *overrides, *short, cache, "--fractions", "0.3,1", "--seeds", "1,2"]
+    command = ["curve", str(tiny.path), *overrides, *short, cache, "--fractions", "0.3,1", "--seeds", "1"]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "AUC on test, mean ± standard deviation over seeds 1, 2" in printed
+    assert "AUC on test, mean ± standard deviation over seeds 1" in printed
     assert "ID, LLM-to-ID only: " in printed
     folder = tiny.path.parent / "runs" / "small"
     assert {path.name for path in folder.iterdir()} == {"curve.csv", "curve.md", "curve.png", "id_only", "llm2id"}
     lines = (folder / "curve.csv").read_text().splitlines()
-    assert len(lines) == 1 + 2 * 2 * 2
+    assert len(lines) == 1 + 2 * 2
     assert main(command) == 0  # all of them finished: nothing is trained again
     assert (folder / "curve.csv").read_text().splitlines() == lines
     shares = [load_config(folder / f"id_only/share-{share}/seed-1/config.yaml", []) for share in ("0.3", "1")]
