@@ -4,7 +4,7 @@ It is the only place that knows several bridges at once; the learners and ranker
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import cast
 
 import torch
@@ -14,6 +14,7 @@ from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatc
 from bridges.registry import BRIDGES, create_bridges
 from bridges.sharing import ExchangeStore
 from hybrid.config.schema import Arm, BridgesConfig, Config, Task
+from hybrid.controls import OtherUsers
 from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, SlotLayout
 from hybrid.modes import inference
@@ -88,6 +89,10 @@ class Exchange:
     fingerprint: str
     others: list[IDModel] = field(default_factory=list)
     """Further frozen ID models that the prompts are filled from."""
+    fixed: frozenset[str] = frozenset()
+    """Bridges whose parameters stay as they were drawn (a control)."""
+    other_users: OtherUsers | None = None
+    """Whose ID states the LLM side reads in the place of each user's (a control); None: the user's own."""
     _tables: dict[IDModel, Tensor] = field(default_factory=dict)
 
     def layout(self) -> SlotLayout:
@@ -103,7 +108,8 @@ class Exchange:
 
     def parameters(self, side: Side) -> list[nn.Parameter]:
         """Parameters of `modules`."""
-        return [parameter for module in self.modules(side) for parameter in module.parameters()]
+        fixed = [self.bridges[name] for name in self.fixed]
+        return [parameter for module in self.modules(side) if module not in fixed for parameter in module.parameters()]
 
     def reads(self, side: Side, kind: Kind) -> bool:
         """Whether some active bridge reads this table of the store."""
@@ -136,6 +142,8 @@ class Exchange:
         """The bridges' losses on the learner's batch, by bridge name; empty where that direction is closed."""
         if f"{_other(learner)}2{learner}" not in self.directions:
             return {}
+        if learner == "llm" and self.other_users is not None:
+            batch = replace(batch, rows=self.other_users.rows(batch.rows))
         found = {name: bridge.loss(learner, batch) for name, bridge in self.bridges.items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
@@ -145,6 +153,8 @@ class Exchange:
 
     def features_losses(self, features: TopFeatures) -> dict[str, Tensor]:
         """The bridges' losses on the LLM's top-layer features, by bridge name."""
+        if self.other_users is not None:
+            features = replace(features, rows=self.other_users.rows(features.rows))
         found = {name: bridge.features_loss(features) for name, bridge in self.feature_readers().items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
@@ -195,13 +205,18 @@ class Exchange:
     def context(self, batch: PromptBatch) -> PromptContext:
         """What the bridges may know while they fill the slots of ``batch``."""
         assert isinstance(self.id_model, IDModel)  # bridges with slots exist only in arms with both sides, for rankings
+        items, rows = batch.id_items, batch.user_rows
+        if self.other_users is not None:
+            rows = self.other_users.rows(rows)
+            theirs = self.other_users.histories(rows, items.shape[1])
+            items = torch.where((rows >= 0)[:, None], theirs, items)  # an item read as a history has no other user
         if self.reads_id_states():
-            states = self._id_states(self.id_model, batch.id_items)
-            others = tuple(self._id_states(model, batch.id_items) for model in self.others)
+            states = self._id_states(self.id_model, items)
+            others = tuple(self._id_states(model, items) for model in self.others)
         else:
-            states = torch.zeros(1, device=batch.id_items.device).expand(*batch.id_items.shape, self.id_model.width)
+            states = torch.zeros(1, device=items.device).expand(*items.shape, self.id_model.width)
             others = ()
-        return PromptContext(states, batch.id_items > 0, batch.user_rows, batch.item_ids, others)
+        return PromptContext(states, items > 0, rows, batch.item_ids, others)
 
 
 def create_exchange(

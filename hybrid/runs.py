@@ -10,6 +10,7 @@ import torch
 
 from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Arm, Config
+from hybrid.controls import controlled
 from hybrid.data.clicks import split_clicks
 from hybrid.data.dataset import Dataset
 from hybrid.data.prepare import prepare
@@ -58,12 +59,13 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     with log_file(run.log):
         trainer.start(run, resume)
         results = trainer.train()
-        write_json(run.finished, results)
+        write_json(run.finished, results | {"seconds": trainer.clock.seconds})
     return run
 
 
 def create_trainer(config: Config, dataset: Dataset) -> "BaseTrainer[Any] | StagedTrainer":
     """The trainer of the config's task on a dataset, of which it sees the train and valid part only."""
+    dataset = controlled(dataset, config)
     if config.task == "ctr":
         from hybrid.ctr.system import build_click_system
         from hybrid.ctr.trainer import ClickTrainer

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.config.schema import Config
+from hybrid.controls import OtherUsers
 from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES, Exchange, create_exchange, prefix_width
@@ -22,6 +23,7 @@ from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.prompts import PromptBuilder
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.llm.scorers import IdHead, SuffixCosine
+from hybrid.llm.sentence_encoder import encode_sentences
 from hybrid.sources import Source, create_sources
 from idmodels.contract import IDModel
 from idmodels.registry import create_id_model
@@ -172,6 +174,10 @@ def build_system(config: Config, data: TrainingData) -> System:
     )
     for bridge in exchange.bridges.values():
         bridge.to(device)
+    if config.controls.projector == "random":
+        exchange.fixed = frozenset({"knowledge"})
+    if config.controls.id_states == "permuted":
+        exchange.other_users = OtherUsers.draw(data.train, config.seed)
     prompts = _prompts(config, data, recommender, exchange) if recommender else None
     system = System(
         config=config,
@@ -200,10 +206,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def text_vectors(config: Config, recommender: LLMRecommender, texts: Sequence[str]) -> Tensor:
-    """Vectors of item texts [N], [N, H], by ``llm.item_pooling`` mean or suffix; of an untuned model from the cache."""
-    llm = config.llm
+    """Vectors of item texts [N], [N, H], by ``llm.item_pooling`` mean or suffix; of an untuned model from the cache.
+
+    With ``llm.item_encoder`` those of that encoder.
+    """
+    llm, cache_dir = config.llm, Path(config.data.cache_dir)
+    if llm.item_encoder:
+        return encode_sentences(llm.item_encoder, texts, llm.encode_tokens, cache_dir, recommender.backbone.width)
     pooling: Literal["mean", "suffix"] = "suffix" if llm.item_pooling == "suffix" else "mean"
-    return encode_items(recommender, texts, Encoding(pooling, llm.encode_tokens), Path(config.data.cache_dir))
+    return encode_items(recommender, texts, Encoding(pooling, llm.encode_tokens), cache_dir)
 
 
 def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Backbone:
@@ -213,7 +224,8 @@ def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Back
             "no item has a text, so there is nothing for the LLM to read; name the file with one row per item in "
             "data.item_file (and its text columns in data.text_fields), or train the ID model alone: arm=id_only"
         )
-    return load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
+    drawn = config.controls.llm_weights == "random"
+    return load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed, drawn)
 
 
 def _recommender(config: Config, data: TrainingData, device: torch.device, id_width: int) -> LLMRecommender:

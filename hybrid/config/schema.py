@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from hybrid.config.controls import ControlsConfig, check_controls
 from idmodels.click_settings import ClickShape
 from idmodels.loss_settings import LossSettings
 from idmodels.settings import IDSettings, Precision
@@ -200,6 +201,9 @@ class LLMConfig:
     item_pooling: Literal["mean", "suffix", "history"] = "mean"
     """An item's vector: mean of its text's token states, the suffix token's state after the text, or that state after
     the whole prompt of a history of this one item, soft tokens of the bridges included."""
+    item_encoder: str = ""
+    """Sentence encoder whose vectors of the item texts stand in the place of the LLM's: all-minilm-l6-v2 (a package), a
+    hub id or a local directory; empty: the LLM's own."""
     whiten_width: NotNegative = 256
     """Item vectors are reduced to this many whitened principal components; 0: left as they are."""
     encode_tokens: Positive = 32
@@ -474,7 +478,7 @@ class EvaluationConfig:
     untrained: bool = True
     """Validate and evaluate a side that is not trained (zero-shot); off: it only gives the other side knowledge."""
     bootstrap: NotNegative = 1000
-    """Task ctr: redraws behind the 95 % intervals of `evaluate`; 0: no intervals."""
+    """Redraws behind the 95 % intervals of `evaluate` (task ctr) and `compare` (rankings); 0: no intervals."""
 
 
 InstructTask = Literal["choice", "next_item", "preference", "rating", "category"]
@@ -569,6 +573,7 @@ class Config:
     bridges: BridgesConfig = field(default_factory=BridgesConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
 
     def __post_init__(self) -> None:
         fitting = ("global_time",) if self.task == "ctr" else ("leave_one_out", "gts_last")
@@ -576,6 +581,7 @@ class Config:
             raise ValueError(
                 f"task={self.task} cannot use data.split={self.data.split}; accepted: {', '.join(('auto', *fitting))}"
             )
+        check_controls(self)
         self._check_knowledge()
         self._check_likelihood()
 

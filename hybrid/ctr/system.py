@@ -97,6 +97,8 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
     )
     for bridge in exchange.bridges.values():
         bridge.to(device)
+    if config.controls.projector == "random":
+        exchange.fixed = frozenset({"knowledge"})
     _say_what_rests(config)
     torch.manual_seed(config.seed)
     return ClickSystem(

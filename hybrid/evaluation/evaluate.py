@@ -8,6 +8,7 @@ import torch
 
 from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Config
+from hybrid.controls import controlled
 from hybrid.data.dataset import Dataset
 from hybrid.data.prepare import prepare
 from hybrid.errors import UserError
@@ -39,7 +40,7 @@ def evaluate_run(path: Path, part: Part, keep_states: bool = False, shuffle_hist
     config = build_config(read_yaml(run.config))
     if config.threads:
         torch.set_num_threads(config.threads)
-    results = _measure(config, run, _open(config, run), what)
+    results = _measure(config, run, controlled(_open(config, run), config), what)
     write_json(kept, results)
     return results
 

@@ -10,11 +10,15 @@ from torch import Tensor
 CUTOFFS = (5, 10, 20)
 
 
+def gains(ranks: Tensor, metric: str) -> Tensor:
+    """What each of the ranks [M] (from 1) contributes to a metric such as ``ndcg@10``, [M] float64."""
+    name, _, cutoff = metric.partition("@")
+    exact = ranks.double()
+    gain = {"hr": torch.ones_like, "ndcg": lambda r: 1 / torch.log2(r + 1), "mrr": torch.reciprocal}[name](exact)
+    return torch.where(exact <= int(cutoff), gain, 0.0)
+
+
 def ranking_metrics(ranks: Tensor) -> dict[str, float]:
     """HR, NDCG and MRR at 5, 10 and 20 of ranks [M] (from 1), named such as ``ndcg@10``."""
-    exact = ranks.double()
-    values: dict[str, float] = {}
-    for name, gain in (("hr", torch.ones_like(exact)), ("ndcg", 1 / torch.log2(exact + 1)), ("mrr", 1 / exact)):
-        for cutoff in CUTOFFS:
-            values[f"{name}@{cutoff}"] = torch.where(exact <= cutoff, gain, 0.0).mean().item()
-    return values
+    names = [f"{name}@{cutoff}" for name in ("hr", "ndcg", "mrr") for cutoff in CUTOFFS]
+    return {name: gains(ranks, name).mean().item() for name in names}

@@ -34,9 +34,9 @@ from hybrid.instruct.learner import InstructionLearner
 from hybrid.instruct.ranking import Questions, grouped_metrics, question_ranks
 from hybrid.instruct.speaker import Speaker
 from hybrid.llm.adapter import save_adapter
-from hybrid.llm.backbone import load_backbone
 from hybrid.llm.vocabulary import load_vocabulary
-from hybrid.system import choose_device
+from hybrid.system import choose_device, load_llm
+from hybrid.training.clock import Clock
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 from hybrid.training.validation import draw_targets
@@ -62,7 +62,7 @@ class MixedRecommender:
         self.config = config
         self.domain = load_domain(config.data, dataset)
         device = choose_device(config.device)
-        self.backbone = load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed)
+        self.backbone = load_llm(config, data.item_text, device)
         self.examiner = Examiner(self.domain, self.backbone.tokenizer, config)
         self.plain: PeftModel = plain_adapter(self.backbone, config.llm.lora)
         self.speaker = Speaker(self.plain, load_vocabulary(self.backbone))
@@ -152,7 +152,7 @@ class StagedTrainer:
         sizes: Mapping[str, int] | None = None
         if resume and self.stages_file.exists():
             sizes = read_json(self.stages_file)["sizes"]
-        self.monitor = Monitor(run.path, sizes)
+        self.monitor, self.clock = Monitor(run.path, sizes), Clock()
 
     def train(self) -> dict[str, float]:
         """All stages; validation metrics of the learned mixture and of the fixed ones."""

@@ -54,8 +54,12 @@ class Backbone:
         return float(self.embeddings.detach().float().norm(dim=1).mean())
 
 
-def load_backbone(config: LLMConfig, cache_dir: Path, device: torch.device, seed: int = 0) -> Backbone:
+def load_backbone(
+    config: LLMConfig, cache_dir: Path, device: torch.device, seed: int = 0, random_weights: bool = False
+) -> Backbone:
     """Load the model that ``config.name`` names; ``seed`` is that of tiny-random's weights.
+
+    With ``random_weights`` only its shape and its tokenizer are taken, and ``seed`` draws the weights.
 
     Raises UserError where the name leads nowhere, the model is not a causal language model or has fewer layers than
     asked for; all of that before weights are loaded.
@@ -71,6 +75,9 @@ def load_backbone(config: LLMConfig, cache_dir: Path, device: torch.device, seed
         layers = model_config.num_hidden_layers
         model, tokenizer = _load(directory, model_config, dtype, config.name)
         content = directory_hash(directory, cache_dir)
+        if random_weights:
+            model = _drawn(model_config, dtype, seed)
+            content = weights_hash(model.named_parameters())
     nn.Module.to(model, device=device).requires_grad_(False).eval()
     return Backbone(model, tokenizer, model.config.hidden_size, config.name, short_hash(content, layers), directory)
 
@@ -116,6 +123,15 @@ def _layers_to_keep(config: LLMConfig, available: int) -> int:
     if config.num_layers > available:
         raise UserError(f"llm.num_layers is {config.num_layers}, but {config.name} has only {available} layers")
     return config.num_layers or available
+
+
+def _drawn(config: Any, dtype: torch.dtype, seed: int) -> PreTrainedModel:
+    """A model of this shape as it is before any training."""
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cast(PreTrainedModel, AutoModel.from_config(config, dtype=dtype))
 
 
 def _load(

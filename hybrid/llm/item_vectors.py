@@ -48,11 +48,11 @@ def encode_items(
     if not is_untuned(recommender.lm):
         return _encode(recommender, texts, encoding)
     file = cache_dir / "vectors" / f"{_key(recommender, texts, encoding)}.safetensors" if cache_dir else None
-    vectors = _read(file, (len(texts), recommender.backbone.width)) if file else None
+    vectors = read_vectors(file, (len(texts), recommender.backbone.width)) if file else None
     if vectors is None:
         vectors = _encode(recommender, texts, encoding)
         if file:
-            _write(file, vectors)
+            write_vectors(file, vectors)
     return vectors
 
 
@@ -113,7 +113,8 @@ def _key(recommender: LLMRecommender, texts: Sequence[str], encoding: Encoding) 
     return short_hash(OPENING, *texts, backbone.fingerprint, backbone.model.dtype, *how)
 
 
-def _read(file: Path, shape: tuple[int, int]) -> Tensor | None:
+def read_vectors(file: Path, shape: tuple[int, int]) -> Tensor | None:
+    """Vectors kept in ``file``; None where there are none of this shape."""
     try:
         vectors = load_file(file)["vectors"]
     except (OSError, SafetensorError, KeyError):
@@ -121,7 +122,8 @@ def _read(file: Path, shape: tuple[int, int]) -> Tensor | None:
     return vectors if vectors.shape == shape else None
 
 
-def _write(file: Path, vectors: Tensor) -> None:
+def write_vectors(file: Path, vectors: Tensor) -> None:
+    """Keep vectors in ``file``, whole or not at all; UserError where that fails."""
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

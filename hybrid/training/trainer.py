@@ -15,6 +15,7 @@ from hybrid.exchange import SIDES, judged_sides
 from hybrid.system import BaseSystem, System
 from hybrid.training.best_weights import keep_id, take_best
 from hybrid.training.checkpoint import Checkpoints
+from hybrid.training.clock import Clock
 from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.id_learner import IDLearner
 from hybrid.training.learner import Learner
@@ -55,6 +56,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         run.recover()
         newest = self.checkpoints.latest() if resume else None
         state: dict[str, Any] = read_json(newest / "state.json") if newest else {}
+        self.clock = Clock(state.get("seconds", 0.0))
         self.monitor = Monitor(run.path, state.get("sizes"))
         self.validator = self._validator()
         if newest is not None:
@@ -235,6 +237,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             "learners": {side: learner.state_dict() for side, learner in self.learners.items()},
             "stopping": {side: stopping.state_dict() for side, stopping in self.stopping.items()},
             "sizes": self.monitor.sizes(),
+            "seconds": self.clock.seconds,
         }
         write_json(directory / "state.json", state)
 

@@ -1,0 +1,46 @@
+"""Settings that break one thing on purpose, to see whether a gain rests on it, and where each of them has a meaning."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from hybrid.config.schema import Config
+
+
+@dataclass(frozen=True)
+class ControlsConfig:
+    """Controls: one thing is made wrong on purpose; a gain that stays does not come from it. All are off in a run."""
+
+    item_text: Literal["own", "permuted"] = "own"
+    """permuted: every item has the text of another one, drawn by the seed."""
+    id_states: Literal["own", "permuted"] = "own"
+    """permuted: wherever the LLM side reads a user state of the ID model, it is that of another user of the train part,
+    drawn by the seed, after as many interactions."""
+    projector: Literal["learned", "random"] = "learned"
+    """random: the projection of the knowledge features stays as it was drawn."""
+    llm_weights: Literal["pretrained", "random"] = "pretrained"
+    """random: a language model of the same shape and tokenizer whose weights are drawn by the seed."""
+
+
+def check_controls(config: "Config") -> None:
+    """Raise ValueError for a control that changes nothing in the config's arm."""
+    controls, arm, bridges = config.controls, config.arm, config.bridges
+    if controls.item_text == "permuted" and arm == "id_only":
+        _refuse("item_text=permuted", "the arm id_only reads no text")
+    if controls.id_states == "permuted":
+        if arm not in ("id2llm", "both") or config.task != "ranking":
+            _refuse("id_states=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID states")
+        if not any(bridge.enabled for bridge in (bridges.store, bridges.mformer, bridges.lora_gate, bridges.distill)):
+            _refuse("id_states=permuted", "no bridge that is on reads ID states for the LLM")
+    if controls.projector == "random" and (arm not in ("llm2id", "both") or not bridges.knowledge.enabled):
+        _refuse("projector=random", f"in the arm {arm} with these bridges no knowledge features are projected")
+    if controls.llm_weights == "random" and (arm == "id_only" or config.llm.name == "tiny-random"):
+        _refuse("llm_weights=random", f"the arm {arm} with llm.name={config.llm.name} has no pretrained weights")
+    if config.llm.item_encoder and (arm == "id_only" or config.llm.item_pooling == "history"):
+        raise ValueError(
+            "llm.item_encoder gives the vectors of item texts, which the arm id_only and llm.item_pooling=history lack"
+        )
+
+
+def _refuse(setting: str, reason: str) -> None:
+    raise ValueError(f"controls.{setting} does not apply: {reason}")
