@@ -59,7 +59,8 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     with log_file(run.log):
         trainer.start(run, resume)
         results = trainer.train()
-        write_json(run.finished, results | {"seconds": trainer.clock.seconds})
+        write_json(run.time, {"train_s": trainer.clock.seconds})
+        write_json(run.finished, results)
     return run
 
 

@@ -29,6 +29,7 @@ class RunDirectory:
         self.best_llm = path / "best" / "llm"
         self.best_id_training = path / "best" / "id_training.safetensors"
         self.finished = path / "finished.json"
+        self.time = path / "time.json"
         self.log = path / "log.txt"
 
     def create(self, config: Config, dataset_fingerprint: str) -> None:
