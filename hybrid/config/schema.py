@@ -179,7 +179,8 @@ class ScorerConfig:
     """suffix_cosine: cosine with the LLM's item vectors; id_head: inner product with a table of item weights;
     candidate_likelihood: how likely the LLM, tuned on instructions (see instruct), finds an item's title."""
     width: NotNegative = 128
-    """Width of the learned projections of both sides of the cosine; 0: the raw LLM states are compared."""
+    """Width of the learned projections of both sides of the cosine; 0: LLM states are compared as they are, or whitened
+    by the axes of the item vectors where llm.whiten_width is above 0."""
     temperature: PositiveFloat = 0.07
     """Temperature of the cosine's softmax."""
 

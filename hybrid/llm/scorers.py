@@ -32,7 +32,8 @@ class SuffixCosine(Scorer):
 
     Item vectors come from the LLM too (Laser, Zhang et al.); ``whiten_width`` principal components of them are kept,
     whitened (0: all, left as they are). The axes are those of the first vectors for good: with new axes each time the
-    items are encoded, the learned projection would not fit them any more.
+    items are encoded, the learned projection would not fit them any more. Without a projection states are mapped by the
+    same axes: an LLM's raw states lie in a cone so narrow that all their cosines are nearly one.
     """
 
     item_vectors: Tensor
@@ -45,12 +46,8 @@ class SuffixCosine(Scorer):
     def __init__(self, n_items: int, state_width: int, whiten_width: int, width: int, temperature: float) -> None:
         super().__init__()
         vector_width = component_count(n_items, state_width, whiten_width) if whiten_width else state_width
-        if not width and state_width != vector_width:
-            raise UserError(
-                f"llm.scorer.width=0 compares states of width {state_width} with item vectors of width {vector_width}; "
-                "set llm.whiten_width=0 or a scorer width"
-            )
         self.temperature = temperature
+        self.same_axes = not width and whiten_width > 0
         self.whiten_width = whiten_width
         self.user_projection = nn.Linear(state_width, width) if width else nn.Identity()
         self.item_projection = nn.Linear(vector_width, width) if width else nn.Identity()
@@ -75,6 +72,8 @@ class SuffixCosine(Scorer):
 
     def user(self, states: Tensor) -> Tensor:
         """See `Scorer`."""
+        if self.same_axes:
+            states = (states - self.mean) @ self.basis
         return normalize(self.user_projection(states), dim=-1) / self.temperature
 
     def items(self) -> Tensor:

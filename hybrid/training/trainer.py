@@ -106,7 +106,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
 
         Nothing else is written to the store: scores of a side that has not been trained are noise.
         """
-        if self.system.recommender is not None:
+        if self.system.recommender is not None and not self._encodes_later:
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
         for side, learner in self.learners.items():
@@ -136,6 +136,16 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         self.save()
 
     @property
+    def _encodes_by_epochs(self) -> bool:
+        return self.config.train.llm.encode_items == "epoch"
+
+    @property
+    def _encodes_later(self) -> bool:
+        """Whether the LLM's first epoch encodes the items before anything needs them."""
+        reads_text = self.system.exchange.reads("llm", "text")
+        return self._encodes_by_epochs and self.schedule.total("llm") > 0 and not reads_text
+
+    @property
     def _items_fixed(self) -> bool:
         """Whether the LLM side is in its last epochs, in which item vectors stay as they are."""
         fixed = self.config.train.llm.fixed_epochs
@@ -143,8 +153,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
 
     def _begin_epoch(self, learner: Learner[Any]) -> None:
         """Before the first batch of an LLM epoch: encode the items where they are encoded for every epoch."""
-        by_epochs = self.config.train.llm.encode_items == "epoch"
-        if learner.side == "llm" and by_epochs and learner.batches_done == 0 and not self._items_fixed:
+        if learner.side == "llm" and self._encodes_by_epochs and learner.batches_done == 0 and not self._items_fixed:
             self.system.encode_items(self.step)
             self.system.exchange.refresh()
 

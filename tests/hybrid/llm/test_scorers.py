@@ -60,9 +60,20 @@ def test_vector_width_is_bounded_by_the_catalogue() -> None:
         scorer.set_item_vectors(torch.randn(13, 32))
 
 
-def test_raw_comparison_needs_equal_widths() -> None:
-    with pytest.raises(UserError, match=r"width=0 compares states of width 8 with item vectors of width 4"):
-        SuffixCosine(n_items=9, state_width=8, whiten_width=4, width=0, temperature=1.0)
+def test_without_a_projection_states_are_whitened_as_the_items_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cone = 100 + torch.randn(40, 6, generator=generator) * torch.arange(1.0, 7.0)
+    scorer = SuffixCosine(n_items=40, state_width=6, whiten_width=3, width=0, temperature=0.5)
+    scorer.set_item_vectors(cone)
+    fitted = PCA(3, whiten=True, svd_solver="full").fit(cone[1:].double().numpy())
+    white = torch.from_numpy(fitted.transform(cone.double().numpy())).float()
+    expected = torch.nn.functional.cosine_similarity(white[:, None], white[None], dim=2) / 0.5
+    logits = scorer.user(cone) @ scorer.items().T
+    torch.testing.assert_close(logits[:, 1:], expected[:, 1:], rtol=1e-3, atol=1e-3)
+    raw = SuffixCosine(n_items=40, state_width=6, whiten_width=0, width=0, temperature=0.5)
+    raw.set_item_vectors(cone)
+    assert (raw.user(cone) @ raw.items().T)[:, 1:].std() < 0.02 < 0.5 < logits[:, 1:].std()
+    assert list(scorer.parameters()) == []
 
 
 def test_id_head_starts_from_the_id_models_table() -> None:

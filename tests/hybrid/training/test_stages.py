@@ -72,12 +72,18 @@ def watched(monkeypatch):
 def test_items_are_encoded_for_every_epoch_of_the_first_stage_and_stay_in_the_second(make_trainer, watched):
     trainer = watched(make_trainer(*LASER))
     trainer.train()
-    assert trainer.encoded == [0, 0, 1]  # before the run, then at the beginning of epochs 0 and 1
+    assert trainer.encoded == [0, 1]  # at the beginning of both epochs, and not before the run, when nothing reads them
     first = {epoch: matrices[0] for epoch, matrices in trainer.matrices.items()}
     assert all(torch.equal(matrix, first[epoch]) for epoch, found in trainer.matrices.items() for matrix in found)
     assert not torch.equal(first[0], first[1])
     assert torch.equal(first[2], first[3])
     assert any(torch.equal(first[2], first[epoch]) for epoch in (0, 1))  # those of the best epoch
+
+
+def test_knowledge_for_the_id_model_has_items_encoded_before_the_run_too(make_trainer, watched):
+    trainer = watched(make_trainer("arm=both", "train.schedule.rounds=1", "train.llm.encode_items=epoch"))
+    trainer.train()
+    assert trainer.encoded == [0, 0, 1]  # before the ID phase, before the LLM's epoch and after its phase
 
 
 def test_without_the_switch_items_are_encoded_after_the_phase_only(make_trainer, watched):
