@@ -60,16 +60,24 @@ def _new(name: str, config: Config, data: TrainingData) -> IDModel:
         raise UserError(f"{KEY}: {error} (or name the folder of a run or of an exported ID model)") from None
 
 
-def _load(folder: Path, config: Config, data: TrainingData) -> IDModel:
-    """The model of a run's best ID side, or of an exported folder."""
+def load_best(folder: Path, data: TrainingData, key: str) -> IDModel:
+    """The ID model of a run's best ID side, or of an exported folder.
+
+    Raises UserError, naming the setting ``key``, where it is of another item map.
+    """
     run = RunDirectory(folder)
     path = run.best_id if run.best_id.is_dir() else folder
     model, item_ids = load_id_model(path)
     if item_ids != data.item_ids:
-        raise UserError(f"{KEY}: {path} has another item map: {_difference(item_ids, data.item_ids)}")
+        raise UserError(f"{key}: {path} has another item map: {_difference(item_ids, data.item_ids)}")
+    return model
+
+
+def _load(folder: Path, config: Config, data: TrainingData) -> IDModel:
+    model = load_best(folder, data, KEY)
     if model.settings.max_length < config.id.max_length:
         raise UserError(
-            f"{KEY}: {path} reads {model.settings.max_length} items at most, fewer than id.max_length "
+            f"{KEY}: {folder} reads {model.settings.max_length} items at most, fewer than id.max_length "
             f"{config.id.max_length}"
         )
     return model

@@ -544,6 +544,8 @@ class InstructConfig:
     """Users ranked by `evaluate`, drawn once by the seed; 0: all."""
     catalogue_users: NotNegative = 20
     """Users whose whole catalogue `evaluate` ranks too, by title likelihood after the history alone; 0: none."""
+    references: tuple[str, ...] = ()
+    """Folders of runs or exported ID models that `evaluate` ranks the same candidates with, for comparison."""
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
 
 

@@ -6,11 +6,14 @@ from typing import Any
 from hybrid.config.schema import Config
 from hybrid.data.dataset import Dataset
 from hybrid.data.split import Targets, TrainingData
+from hybrid.evaluation.references import load_references, reference_ranks
 from hybrid.instruct.adapters import load_stored
+from hybrid.instruct.ranking import grouped_metrics
 from hybrid.instruct.stages import FIXED, LEARNED, MixedRecommender
 from hybrid.llm.adapter import load_adapter
 from hybrid.training.run_directory import RunDirectory
 from hybrid.training.validation import draw_targets
+from idmodels.contract import IDModel
 
 
 def evaluate_mixed(
@@ -38,7 +41,21 @@ def evaluate_mixed(
         else:
             load_adapter(recommender.speaker.lm, run.best_llm)
         sides[name] = _measured(recommender, targets)
+    for name, model in load_references(config.instruct.references, data).items():
+        sides[f"ID model {name}"] = _measured_reference(model, recommender, targets)
     return {"users": len(targets), "protocol": _protocol(config), "sides": sides}
+
+
+def _measured_reference(model: IDModel, recommender: MixedRecommender, targets: Targets) -> dict[str, Any]:
+    questions = recommender.questions.among_candidates(targets)
+    started = time.perf_counter()
+    ranks = reference_ranks(model, targets, questions)
+    seconds = time.perf_counter() - started
+    return {
+        "metrics": grouped_metrics(ranks, questions),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "cost_ms": 1000 * seconds / len(targets),
+    }
 
 
 def _protocol(config: Config) -> str:

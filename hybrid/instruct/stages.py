@@ -16,6 +16,7 @@ from hybrid.config.schema import Config
 from hybrid.data.dataset import Dataset
 from hybrid.data.split import Targets, TrainingData
 from hybrid.errors import UserError
+from hybrid.evaluation.references import load_references
 from hybrid.instruct.adapters import (
     Weights,
     attach_mixture,
@@ -135,6 +136,7 @@ class StagedTrainer:
 
     def __init__(self, config: Config, dataset: Dataset, data: TrainingData) -> None:
         self.config, self.data = config, data
+        load_references(config.instruct.references, data)  # `evaluate` needs them: better to find them wrong now
         self.recommender = MixedRecommender(config, dataset, data)
         stored = bool(config.instruct.general_dir) and is_stored(Path(config.instruct.general_dir))
         if stored:

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 
 from bridges.whitening import Whitening, component_count
 from hybrid.config.schema import LLMConfig
-from hybrid.errors import UserError
 
 
 class Scorer(nn.Module, ABC):

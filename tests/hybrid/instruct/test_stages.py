@@ -9,6 +9,7 @@ from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.instruct.stages import StagedTrainer
 from hybrid.runs import train_run
+from idmodels.saved import load_id_model
 
 SMALL = (
     "arm=llm_only",
@@ -97,6 +98,20 @@ def test_weights_by_grid_and_fixed(small) -> None:
     values = json.loads(grid.finished.read_text())
     by_weight = [values[f"valid/{name}/ndcg@3"] for name in ("specific only", "half and half", "general only")]
     assert values["general_weight"] == [0, 0.5, 1][by_weight.index(max(by_weight))]
+
+
+def test_an_id_model_ranks_the_same_candidates(small, tiny) -> None:
+    trained = train_run(tiny("arm=id_only", "name=id"))
+    run = train_run(small(f"instruct.references=[{trained.path}]"))
+    sides = evaluate_run(run.path, "test")["sides"]
+    reference = sides[f"ID model {trained.path}"]
+    assert reference["metrics"].keys() == {key for key in sides["llm"]["metrics"] if not key.startswith("catalogue/")}
+    assert (reference["parameters"], sides["llm"]["metrics"]["warm/users"]) == (
+        sum(weight.numel() for weight in load_id_model(trained.best_id)[0].parameters()),
+        reference["metrics"]["warm/users"],
+    )
+    with pytest.raises(UserError, match=r"instruct\.references: no such folder: nowhere"):
+        train_run(small("instruct.references=[nowhere]", "name=other"))
 
 
 def test_prompts_of_the_test_part_are_read_by_evaluate_alone(small) -> None:

@@ -5,7 +5,6 @@ import torch
 from sklearn.decomposition import PCA
 
 from hybrid.config.schema import LLMConfig, ScorerConfig
-from hybrid.errors import UserError
 from hybrid.llm.scorers import IdHead, SuffixCosine, create_scorer
 
 
