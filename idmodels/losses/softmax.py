@@ -111,5 +111,6 @@ def _sum_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor
 def _chunks(states: Tensor, table: Tensor) -> list[slice]:
     on_cpu = states.device.type == "cpu"
     budget = _CHUNK_LOGITS.get(states.dtype, 1 << 18) if on_cpu else _CHUNK_LOGITS_ELSEWHERE
-    size = max(_MIN_ROWS, budget // len(table))
+    # As many rows as the table is wide hold no more than the table does, and each chunk adds to all of its gradient.
+    size = max(_MIN_ROWS, table.shape[1], budget // len(table))
     return [slice(first, first + size) for first in range(0, len(states), size)]

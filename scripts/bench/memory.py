@@ -17,8 +17,9 @@ from side_by_side import Clock, parser, peak_mb, recbole_sizes, resident_mb, sta
 from idmodels.batches import IDBatches
 from idmodels.loss_settings import LossSettings
 from idmodels.losses import create_loss, loss_names
+from idmodels.precision import choose_dtype, multiplies_in
 from idmodels.registry import create_id_model
-from idmodels.training import create_optimizer
+from idmodels.training import create_optimizer, sequence_loss
 
 SIZES = (12_000, 100_000, 1_000_000)
 TARGETS = (512, 2048)
@@ -79,10 +80,12 @@ def _step(args: argparse.Namespace) -> dict[str, float]:
     optimizer = create_optimizer(model, 1e-3)
     before = resident_mb()
 
+    cpu = torch.device("cpu")
+
     def work() -> None:
-        table = model.item_table()
-        scored = model.training_states(next(batches.epoch(0)), table)
-        loss(scored.states, table, scored.targets).backward()
+        with multiplies_in(choose_dtype("auto", cpu), cpu):
+            value, _ = sequence_loss(model, next(batches.epoch(0)), loss=loss)
+        value.backward()
         optimizer.step()
 
     clock = Clock()
