@@ -31,8 +31,8 @@ class SuffixCosine(Scorer):
 
     Item vectors come from the LLM too (Laser, Zhang et al.); ``whiten_width`` principal components of them are kept,
     whitened (0: all, left as they are). The axes are those of the first vectors for good: with new axes each time the
-    items are encoded, the learned projection would not fit them any more. Without a projection states are mapped by the
-    same axes: an LLM's raw states lie in a cone so narrow that all their cosines are nearly one.
+    items are encoded, the learned projection would not fit them any more. Without a projection the axes are new each
+    time, and states are mapped by them too: an LLM's raw states lie in a cone so narrow that all cosines are nearly one.
     """
 
     item_vectors: Tensor
@@ -41,6 +41,8 @@ class SuffixCosine(Scorer):
     """[H] of the whitening."""
     basis: Tensor
     """[H, Z] of the whitening; zero until the first vectors come."""
+    same_axes: bool
+    """States are whitened by the axes of the newest item vectors."""
 
     def __init__(self, n_items: int, state_width: int, whiten_width: int, width: int, temperature: float) -> None:
         super().__init__()
@@ -63,7 +65,7 @@ class SuffixCosine(Scorer):
         self.item_vectors.copy_(kept)
 
     def _whiten(self, vectors: Tensor) -> Tensor:
-        if not self.basis.any():
+        if self.same_axes or not self.basis.any():
             fitted = Whitening.fit(vectors, self.whiten_width)
             self.mean.copy_(fitted.mean)
             self.basis.copy_(fitted.basis)

@@ -69,6 +69,10 @@ def test_without_a_projection_states_are_whitened_as_the_items_are() -> None:
     expected = torch.nn.functional.cosine_similarity(white[:, None], white[None], dim=2) / 0.5
     logits = scorer.user(cone) @ scorer.items().T
     torch.testing.assert_close(logits[:, 1:], expected[:, 1:], rtol=1e-3, atol=1e-3)
+    scorer.set_item_vectors(3 * cone + torch.arange(6.0))  # the axes are those of the newest vectors
+    torch.testing.assert_close(
+        scorer.user(3 * cone + torch.arange(6.0)) @ scorer.items().T, logits, rtol=1e-2, atol=1e-2
+    )
     raw = SuffixCosine(n_items=40, state_width=6, whiten_width=0, width=0, temperature=0.5)
     raw.set_item_vectors(cone)
     assert (raw.user(cone) @ raw.items().T)[:, 1:].std() < 0.02 < 0.5 < logits[:, 1:].std()
