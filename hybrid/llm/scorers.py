@@ -32,7 +32,7 @@ class SuffixCosine(Scorer):
     Item vectors come from the LLM too (Laser, Zhang et al.); ``whiten_width`` principal components of them are kept,
     whitened (0: all, left as they are). The axes are those of the first vectors for good: with new axes each time the
     items are encoded, the learned projection would not fit them any more. Without a projection the axes are new each
-    time, and states are mapped by them too: an LLM's raw states lie in a cone so narrow that all cosines are nearly one.
+    time, and states are mapped by them too: raw states lie in a cone so narrow that all their cosines are nearly one.
     """
 
     item_vectors: Tensor
