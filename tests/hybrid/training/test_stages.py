@@ -160,6 +160,24 @@ def test_not_one_weight_of_a_frozen_language_model_moves(make_trainer):
     assert trained.isdisjoint(id(weight) for weight in recommender.lm.parameters())
 
 
+def test_the_prefix_changes_the_answer_and_its_gradient_reaches_mformer_suffix_and_nothing_else(make_trainer):
+    trainer = make_trainer(*LASER)
+    trainer.system.encode_items(0)
+    learner, mformer = trainer.learners["llm"], trainer.system.exchange.bridges["mformer"]
+    learner.wake()
+    batch = next(learner.batches(0, 0))
+    before = learner.losses(batch)["softmax"]
+    before.backward()
+    reached = {name for name, weight in mformer.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert {"experts", "router.linear.weight"} <= reached
+    assert trainer.system.recommender.suffix.grad.any()
+    assert all(weight.grad is None for weight in trainer.system.recommender.lm.parameters())
+    assert all(weight.grad is None for weight in trainer.system.id_model.parameters())
+    with torch.no_grad():
+        mformer.experts.add_(torch.randn_like(mformer.experts))
+    assert learner.losses(batch)["softmax"] != before
+
+
 @pytest.mark.parametrize("ending", ["last", "best"])
 def test_an_id_phase_can_end_at_its_best_weights(make_trainer, monkeypatch, ending):
     trainer = make_trainer(
