@@ -33,6 +33,9 @@ class SuffixCosine(Scorer):
     whitened (0: all, left as they are). The axes are those of the first vectors for good: with new axes each time the
     items are encoded, the learned projection would not fit them any more. Without a projection the axes are new each
     time, and states are mapped by them too: raw states lie in a cone so narrow that all their cosines are nearly one.
+
+    ``recentre``: mean and spread along the axes are those of the newest vectors. Soft tokens that learn are read in
+    every item's prompt and move all vectors together; seen from the first mean, items would become one.
     """
 
     item_vectors: Tensor
@@ -44,12 +47,21 @@ class SuffixCosine(Scorer):
     same_axes: bool
     """States are whitened by the axes of the newest item vectors."""
 
-    def __init__(self, n_items: int, state_width: int, whiten_width: int, width: int, temperature: float) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        state_width: int,
+        whiten_width: int,
+        width: int,
+        temperature: float,
+        recentre: bool = False,
+    ) -> None:
         super().__init__()
         vector_width = component_count(n_items, state_width, whiten_width) if whiten_width else state_width
         self.temperature = temperature
         self.same_axes = not width and whiten_width > 0
         self.whiten_width = whiten_width
+        self.recentre = recentre
         self.user_projection = nn.Linear(state_width, width) if width else nn.Identity()
         self.item_projection = nn.Linear(vector_width, width) if width else nn.Identity()
         self.register_buffer("item_vectors", torch.zeros(n_items, vector_width))
@@ -69,7 +81,14 @@ class SuffixCosine(Scorer):
             fitted = Whitening.fit(vectors, self.whiten_width)
             self.mean.copy_(fitted.mean)
             self.basis.copy_(fitted.basis)
+        elif self.recentre:
+            self._recentre(vectors[1:])
         return Whitening(self.mean, self.basis).apply(vectors)
+
+    def _recentre(self, items: Tensor) -> None:
+        self.mean.copy_(items.mean(dim=0))
+        spread = ((items.to(self.mean) - self.mean) @ self.basis).std(dim=0)  # [Z]
+        self.basis.div_(torch.where(spread > 0, spread, 1.0))
 
     def user(self, states: Tensor) -> Tensor:
         """See `Scorer`."""
@@ -110,4 +129,5 @@ def create_scorer(config: LLMConfig, n_items: int, state_width: int, id_width: i
     """The scorer that ``config.scorer`` asks for; the ID model's width D is used by id_head only."""
     if config.scorer.kind == "id_head":
         return IdHead(n_items, state_width, id_width)
-    return SuffixCosine(n_items, state_width, config.whiten_width, config.scorer.width, config.scorer.temperature)
+    cosine, moving = config.scorer, config.item_pooling == "history"
+    return SuffixCosine(n_items, state_width, config.whiten_width, cosine.width, cosine.temperature, recentre=moving)

@@ -50,6 +50,20 @@ def test_axes_of_the_first_vectors_are_kept() -> None:
     assert torch.equal(again.item_vectors, first)
 
 
+def test_vectors_that_move_together_are_centred_and_scaled_anew_along_the_first_axes() -> None:
+    vectors = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) * torch.arange(1.0, 7.0)
+    scorer = SuffixCosine(n_items=40, state_width=6, whiten_width=3, width=2, temperature=1.0, recentre=True)
+    scorer.set_item_vectors(vectors)
+    first = scorer.item_vectors.clone()
+    for moved in (0.1 * vectors + 50, vectors):
+        scorer.set_item_vectors(moved)
+        torch.testing.assert_close(scorer.item_vectors, first, rtol=1e-3, atol=1e-3)
+    scorer.set_item_vectors(vectors.flip(1))
+    torch.testing.assert_close(scorer.item_vectors[1:].mean(dim=0), torch.zeros(3), rtol=0, atol=1e-4)
+    torch.testing.assert_close(scorer.item_vectors[1:].std(dim=0), torch.ones(3), rtol=1e-4, atol=1e-4)
+    assert create_scorer(LLMConfig(item_pooling="history"), n_items=12, state_width=8, id_width=0).recentre
+
+
 def test_vector_width_is_bounded_by_the_catalogue() -> None:
     scorer = create_scorer(LLMConfig(whiten_width=256), n_items=12, state_width=32, id_width=0)
     assert isinstance(scorer, SuffixCosine)
