@@ -101,6 +101,14 @@ def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentPars
         default="id_only,llm_only,both",
         help=f"comma-separated, of {', '.join(get_args(Arm))} (default: %(default)s)",
     )
+    command.add_argument("--seeds", default="", help="comma-separated, such as 1,2,3 (default: the config's seed)")
+    command.add_argument("--ablate", action="store_true", help="each bridge that is on alone, and each left out")
+    command.add_argument(
+        "--controls", default="", help="all, or comma-separated: item_text, id_states, projector, llm_weights, "
+        "sentence_encoder, static_text, shuffled_history",
+    )  # fmt: skip
+    command.add_argument("--extra-seeds", default="", help="seeds of ablations and controls (default: --seeds)")
+    command.add_argument("--no-blend", action="store_true", help="leave out the blend of both sides")
     command.set_defaults(run=_compare)
 
 
@@ -173,12 +181,21 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from hybrid.runs import compare_arms
+    from hybrid.comparison.compare import compare, write_comparison
+    from hybrid.comparison.plan import make_plan
+    from hybrid.evaluation.curve import parse_seeds
 
-    table, runs = compare_arms(_config(options), _arms(options))
-    print(table)
-    print(f"\nrun directories: {', '.join(str(run.path) for run in runs)}")
-    print(f"TensorBoard:     tensorboard --logdir {runs[0].path.parent}")
+    config, arms = _config(options), _arms(options)
+    seeds = parse_seeds(options.seeds) if options.seeds else (config.seed,)
+    extra = parse_seeds(options.extra_seeds) if options.extra_seeds else ()
+    controls = options.controls.split(",") if options.controls else []
+    plan = make_plan(config, arms, seeds, options.ablate, controls, extra)
+    found, runs = compare(config, plan, blend=not options.no_blend)
+    print(found.text())
+    folder = Path(config.output_dir) / config.name
+    print(f"\nwritten: {', '.join(map(str, write_comparison(found, folder)))}")
+    print(f"run directories: {', '.join(str(run.path) for run in runs)}")
+    print(f"TensorBoard:     tensorboard --logdir {folder}")
 
 
 def _arms(options: argparse.Namespace) -> list[Arm]:

@@ -1,23 +1,20 @@
-"""One training run, and the comparison of several arms, as the command line starts them."""
+"""One training run, as the command line starts it."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hybrid.config.load import build_config, read_yaml
-from hybrid.config.schema import Arm, Config
+from hybrid.config.schema import Config
 from hybrid.controls import controlled
 from hybrid.data.clicks import split_clicks
 from hybrid.data.dataset import Dataset
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.errors import UserError
-from hybrid.evaluation.evaluate import evaluate_run
-from hybrid.evaluation.report import COLUMNS, Row, comparison_table
 from hybrid.logs import log_file
 from hybrid.training.run_directory import RunDirectory, write_json
 
@@ -123,17 +120,3 @@ def finished_run(config: Config, fingerprint: str) -> RunDirectory:
         return run
     log.info("arm %s -> %s", config.arm, run.path)
     return train_run(config, resume=run.config.exists())
-
-
-def compare_arms(config: Config, arms: Sequence[Arm]) -> tuple[str, list[RunDirectory]]:
-    """Train the arms that are not finished yet, evaluate each once on test, and draw the table."""
-    fingerprint = prepare(config.data, log=log.info).fingerprint
-    runs = [finished_run(replace(config, arm=arm, name=f"{config.name}/{arm}"), fingerprint) for arm in arms]
-    rows = []
-    for arm, run in zip(arms, runs, strict=True):
-        for side, found in evaluate_run(run.path, "test")["sides"].items():
-            if (arm, side) in LABELS:
-                rows.append(Row(LABELS[arm, side], found["metrics"], found["parameters"], found["cost_ms"]))
-    order = list(LABELS.values())
-    rows.sort(key=lambda row: order.index(row.label))
-    return comparison_table(rows, COLUMNS[config.task]), runs

@@ -442,6 +442,12 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     id: IDTrainConfig = field(default_factory=IDTrainConfig)
     llm: LLMTrainConfig = field(default_factory=LLMTrainConfig)
+    safeguard: bool = True
+    """Rankings where the LLM teaches the ID side: a plain ID model is trained first, and kept as the best where the ID
+    side never beats it on validation."""
+    safeguard_patience: NotNegative = 5
+    """Validations in a row in which the ID side is below the plain one of the same epoch, after which the LLM's losses
+    reach it no more; 0: never."""
     checkpoint_steps: NotNegative = 200
     """Steps between checkpoints inside a phase; phases end with one anyway. 0: only there."""
     log_steps: Positive = 10

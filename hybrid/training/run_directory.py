@@ -49,8 +49,8 @@ class RunDirectory:
         """Raise UserError where no run is here; the runs in the folders below are named."""
         if self.config.exists():
             return
-        below = sorted(config.parent.name for config in self.path.glob("*/config.yaml"))
-        hint = f"; the runs in it: {', '.join(str(self.path / name) for name in below)}" if below else ""
+        below = sorted({config.parent for depth in ("*", "*/*") for config in self.path.glob(f"{depth}/config.yaml")})
+        hint = f"; the runs in it: {', '.join(map(str, below))}" if below else ""
         raise UserError(f"{self.path}: not a run directory (no config.yaml){hint}")
 
     def recover(self) -> None:

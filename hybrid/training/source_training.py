@@ -17,18 +17,23 @@ from hybrid.training.monitor import Monitor
 log = logging.getLogger(__name__)
 
 
-def train_source(source: Source, system: System, units: int, monitor: Monitor) -> None:
-    """Train for ``units`` of the schedule (whole epochs) as the run's own ID model is; the best by validation stays."""
+def train_source(source: Source, system: System, units: int, monitor: Monitor) -> list[dict[str, float]]:
+    """Train for ``units`` of the schedule (whole epochs) as the run's own ID model is; the best by validation stays.
+
+    Returns the validation metrics of every epoch.
+    """
     learner, config = _learner(source, system), system.config
     epochs = units if config.train.schedule.unit == "epochs" else -(-units // learner.batches_per_epoch())
     stopping = EarlyStopping(config.train.id.patience)
     best: dict[str, Tensor] = {}
+    curve: list[dict[str, float]] = []
     learner.wake()
     for batch, last in learner.stream():
         learner.step(batch)
         if not last:
             continue
         metrics, _ = rank_side(learner.ranker, system.data.valid, config.evaluation)
+        curve.append(metrics)
         monitor.scalars(f"valid/source_{source.name}", metrics, learner.steps)
         log.info("source %s, epoch %d: ndcg@10 %.4f", source.name, learner.epoch, metrics["ndcg@10"])
         if stopping.update(metrics[config.evaluation.metric], learner.steps):
@@ -38,6 +43,7 @@ def train_source(source: Source, system: System, units: int, monitor: Monitor) -
     learner.sleep()
     source.model.load_state_dict(best)
     source.trained = True
+    return curve
 
 
 def _learner(source: Source, system: System) -> IDLearner:

@@ -22,6 +22,7 @@ from hybrid.training.learner import Learner
 from hybrid.training.llm_learner import LLMLearner
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
+from hybrid.training.safeguard import Safeguard, needs_safeguard
 from hybrid.training.schedule import Schedule, Turn
 from hybrid.training.source_training import train_source
 from hybrid.training.validation import SideValidator, Validator
@@ -49,6 +50,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             learner.sleep()
         self.stopping = {side: EarlyStopping(learner.config.patience) for side, learner in self.learners.items()}
         self.prepared = False
+        self.safeguard: Safeguard | None = None
 
     def start(self, run: RunDirectory, resume: bool = False) -> None:
         """Open the run directory; with ``resume`` go on from its newest checkpoint, if there is one."""
@@ -59,6 +61,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         self.clock = Clock(state.get("seconds", 0.0))
         self.monitor = Monitor(run.path, state.get("sizes"))
         self.validator = self._validator()
+        self.safeguard = self._safeguard()
         if newest is not None:
             self._load(newest, state)
         elif resume:
@@ -75,6 +78,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             self._prepare()
         while (turn := self.schedule.current) is not None:
             self._phase(turn)
+        if self.safeguard is not None:
+            self.stopping["id"].best = self.safeguard.fall_back(self.stopping["id"].best)
         best = {
             f"best_valid/{side}": stopping.best or 0.0
             for side, stopping in self.stopping.items()
@@ -96,6 +101,10 @@ class BaseTrainer(ABC, Generic[AnySystem]):
     @abstractmethod
     def _validator(self) -> SideValidator:
         """What measures a side, once the monitor is there."""
+
+    def _safeguard(self) -> Safeguard | None:
+        """What keeps the ID side from being worse than a plain one, where there is such a thing."""
+        return None
 
     @abstractmethod
     def _keep_id(self, metrics: Mapping[str, float]) -> None:
@@ -209,6 +218,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         stopping = self.stopping[learner.side]
         if stopping.update(metrics[self.metric], learner.steps):
             self._keep_best(learner.side, metrics)
+        if self.safeguard is not None and learner.side == "id":
+            self.safeguard.watch(metrics[self.metric], learner.epoch)
         if stopping.exhausted:
             log.info("%s side: no better for %d validations, stopped", learner.side, stopping.waited)
             self.schedule.stop(learner.side)
@@ -247,6 +258,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             "stopping": {side: stopping.state_dict() for side, stopping in self.stopping.items()},
             "sizes": self.monitor.sizes(),
             "seconds": self.clock.seconds,
+            "safeguard": self.safeguard.state_dict() if self.safeguard else None,
         }
         write_json(directory / "state.json", state)
 
@@ -262,6 +274,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             learner.load_state_dict(state["learners"][side])
             self.stopping[side].load_state_dict(state["stopping"][side])
         self.schedule.load_state_dict(state["schedule"])
+        if self.safeguard is not None and state.get("safeguard"):
+            self.safeguard.load_state_dict(state["safeguard"])
         self.prepared = True
         load_rng(directory / "rng.safetensors")
         log.info("going on from %s", directory)
@@ -293,8 +307,13 @@ class Trainer(BaseTrainer[System]):
         extra = {"valid": dict(metrics)}
         replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids, extra))
 
+    def _safeguard(self) -> Safeguard | None:
+        return Safeguard(self.system, self.run) if needs_safeguard(self.system) else None
+
     def _prepare(self) -> None:
-        """Further ID models that the LLM reads are trained first, each by itself."""
+        """The plain ID model, and further ones that the LLM reads, are trained first, each by itself."""
+        if self.safeguard is not None:
+            self.safeguard.prepare(self.schedule.total("id"), self.monitor)
         untrained = [source for source in self.system.sources if not source.trained]
         for source in untrained:
             train_source(source, self.system, self.schedule.total("id"), self.monitor)

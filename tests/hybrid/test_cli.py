@@ -115,7 +115,7 @@ def test_a_comparisons_folder_lists_its_runs(arguments, tmp_path, capsys):
     assert main(["compare", *arguments, "--arms", "id_only", "name=all"]) == 0
     for command in ("evaluate", "export"):
         assert main([command, str(tmp_path / "runs" / "all")]) == 2
-        assert f"the runs in it: {tmp_path / 'runs' / 'all' / 'id_only'}" in capsys.readouterr().err
+        assert f"the runs in it: {tmp_path / 'runs' / 'all' / 'id_only' / 'seed-1'}" in capsys.readouterr().err
 
 
 def test_a_run_without_an_id_model_exports_none_and_names_its_adapter(arguments, tmp_path, capsys):
@@ -161,16 +161,18 @@ def test_export_writes_the_best_id_model(finished, form, capsys):
         assert sorted(ids[1:]) == sorted(f"i{n}" for n in range(12))
 
 
-def test_compare_prints_four_rows_and_skips_what_is_there(arguments, tmp_path, capsys):
+def test_compare_prints_both_sides_and_their_blends_and_skips_what_is_there(arguments, tmp_path, capsys):
     assert main(["compare", *arguments, "name=four"]) == 0
     table = capsys.readouterr().out
     labels = ["ID alone", "ID after joint training", "LLM alone", "LLM after joint training"]
-    assert [line.split("  ")[0] for line in table.splitlines()[2:6]] == labels
-    for path in (tmp_path / "runs" / "four").glob("*/checkpoints"):
+    blends = ["Blend of both, before", "Blend of both, after (both)"]
+    assert [line.split("  ")[0] for line in table.splitlines()[2:8]] == [*labels, *blends]
+    assert "ERROR" not in table
+    for path in (tmp_path / "runs" / "four").glob("*/*/checkpoints"):
         path.rename(path.with_name("moved"))  # a second training would make them again
     assert main(["compare", *arguments, "name=four"]) == 0
     assert capsys.readouterr().out == table
-    assert not list((tmp_path / "runs" / "four").glob("*/checkpoints"))
+    assert not list((tmp_path / "runs" / "four").glob("*/*/checkpoints"))
 
 
 @pytest.mark.parametrize("command", ["prepare", "train", "compare", "evaluate", "export"])

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from hybrid.cli import main
+from hybrid.comparison.compare import compare
+from hybrid.comparison.plan import make_plan
 from hybrid.data.prepare import prepare
 from hybrid.errors import UserError
 from hybrid.evaluation.click_metrics import click_metrics
 from hybrid.evaluation.evaluate import evaluate_run
-from hybrid.runs import compare_arms, create_trainer, train_run
+from hybrid.runs import create_trainer, train_run
 from hybrid.training.run_directory import RunDirectory, read_json
 
 
@@ -146,8 +148,9 @@ def test_knowledge_of_the_language_model_reaches_the_click_model(tiny, tmp_path)
 
 def test_both_arms_are_compared_in_one_table(tiny):
     config = tiny("train.schedule.rounds=1", "train.schedule.id_length=1")
-    table, runs = compare_arms(config, ["id_only", "llm_only", "both"])
+    found, runs = compare(config, make_plan(config, ["id_only", "llm_only", "both"], [1]))
     assert len(runs) == 3
+    table = found.text()
     head = table.splitlines()[0].split()
     assert head[:5] == ["AUC", "UAUC", "LOGLOSS", "ACC", "ECE"]
     assert sum("training" in line or "alone" in line for line in table.splitlines()) == 4

@@ -1,0 +1,124 @@
+"""The comparison as a whole: train what is not finished, evaluate each run once on test, and write what was found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hybrid.checkpoint_files import load_tensors
+from hybrid.comparison.blends import blend_rows, overlaps, side_pairs
+from hybrid.comparison.plan import Entry, Plan
+from hybrid.comparison.rows import Row, as_json, compare_with_plain, serving_errors
+from hybrid.comparison.table import COLUMNS, aligned, group_tables, main_table, markdown, overlap_table, plot
+from hybrid.config.schema import Config
+from hybrid.data.prepare import prepare
+from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.evaluation.rankings import ranks_file
+from hybrid.runs import LABELS, finished_run, log
+from hybrid.training.run_directory import RunDirectory, read_json, write_json, write_text
+
+SIDES = ("id", "llm", "blend")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found."""
+
+    config: Config
+    rows: list[Row]
+    overlaps: dict[str, list[float]]
+    """By pair of sides, seed by seed."""
+    errors: list[str]
+    """ID models that do not cost the same to serve."""
+    notes: list[str]
+
+    def tables(self) -> list[list[list[str]]]:
+        """Main table, groups, overlap; those that have something in them."""
+        main = main_table(self.rows, self.config.task)
+        main += [[line, *[""] * (len(main[0]) - 1)] for line in self.errors]
+        extra = overlap_table(self.overlaps) if self.overlaps else []
+        return [table for table in (main, group_tables(self.rows), extra) if table]
+
+    def text(self) -> str:
+        """What is printed."""
+        return "\n\n".join([*(aligned(table) for table in self.tables()), *self.notes])
+
+
+def compare(config: Config, plan: Plan, blend: bool = True) -> tuple[Comparison, list[RunDirectory]]:
+    """Train the runs of the plan that are not finished yet and measure all of them."""
+    dataset = prepare(config.data, log=log.info)
+    runs: dict[tuple[str, int], RunDirectory] = {}
+    for entry in plan.entries:
+        for one in entry.configs:
+            if (entry.name, one.seed) not in runs:
+                runs[entry.name, one.seed] = finished_run(one, dataset.fingerprint)
+    rows = [row for entry in plan.entries for row in _rows(entry, runs, blend and entry.kind == "arm")]
+    arms = [entry.name for entry in plan.entries if entry.kind == "arm"]
+    shared: dict[str, list[float]] = {}
+    if config.task == "ranking":
+        paths = {key: run.path for key, run in runs.items()}
+        seeds = [one.seed for one in plan.entries[0].configs]
+        pairs = {seed: side_pairs(paths, arms, seed) for seed in seeds}
+        for of_seed in pairs.values():
+            for name, share in overlaps(of_seed).items():
+                shared.setdefault(name, []).append(share)
+        if blend:
+            rows += blend_rows(config, dataset, pairs)
+    rows.sort(key=_place)
+    compare_with_plain(rows, config.evaluation.bootstrap, config.seed)
+    return Comparison(config, rows, shared, serving_errors(rows), list(plan.notes)), list(runs.values())
+
+
+def write_comparison(found: Comparison, directory: Path) -> list[Path]:
+    """Write ``compare.md``, ``compare.json`` and, where matplotlib is there, ``compare.png``; the paths written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    seeds = sorted({seed for row in found.rows for seed in row.results})
+    redraws = found.config.evaluation.bootstrap
+    head = (
+        f"Test part, mean ± standard deviation over seeds {', '.join(map(str, seeds))}. Changes are from the side "
+        f"alone; interval and p by a paired bootstrap over users and seeds ({redraws} redraws)."
+    )
+    tables = [markdown(table) for table in found.tables()]
+    write_text(directory / "compare.md", "\n\n".join([head, *tables, *found.notes]) + "\n")
+    record: Mapping[str, Any] = {
+        "seeds": seeds,
+        "rows": [as_json(row) for row in found.rows],
+        "overlap@20": found.overlaps,
+        "errors": found.errors,
+        "notes": found.notes,
+    }
+    write_json(directory / "compare.json", record)
+    written = [directory / "compare.md", directory / "compare.json"]
+    picture = directory / "compare.png"
+    return [*written, picture] if plot(found.rows, COLUMNS[found.config.task][0], picture) else written
+
+
+def _rows(entry: Entry, runs: Mapping[tuple[str, int], RunDirectory], keep_states: bool) -> list[Row]:
+    """The sides of one entry, each with all of its seeds; the states too where they are to be blended."""
+    rows: dict[str, Row] = {}
+    for config in entry.configs:
+        run = runs[entry.name, config.seed]
+        results = evaluate_run(run.path, "test", keep_states, entry.shuffled)
+        kept = ranks_file(run.path, "test_shuffled" if entry.shuffled else "test")
+        tensors = load_tensors(kept)[0] if kept.exists() else {}
+        for side, found in results["sides"].items():
+            label = LABELS.get((config.arm, side), f"{config.arm}, {side}")
+            label = f"{label}; {entry.suffix}" if entry.suffix else label
+            row = rows.setdefault(side, Row(label, entry.name, side, entry.kind, {}, shuffled=entry.shuffled))
+            row.results[config.seed] = found | {"train_s": _train_s(run)}
+            if f"{side}.ranks" in tensors:
+                row.ranks[config.seed], row.tail = tensors[f"{side}.ranks"].cpu(), tensors["tail"]
+    return list(rows.values())
+
+
+def _train_s(run: RunDirectory) -> float | None:
+    return float(read_json(run.time)["train_s"]) if run.time.exists() else None
+
+
+def _place(row: Row) -> tuple[int, int, int]:
+    """Side by side, arms in the order of `LABELS`, then ablations, then controls."""
+    kinds: Sequence[str] = ("arm", "blend", "ablation", "control")
+    labels = list(LABELS.values())
+    name = row.label.partition(";")[0]
+    side = SIDES.index(row.side) if row.side in SIDES else len(SIDES)
+    return side, kinds.index(row.kind), labels.index(name) if name in labels else 0

@@ -1,0 +1,94 @@
+"""The exported ID model is never worse on validation than a plain one.
+
+Where knowledge of the LLM reaches the ID model, a plain ID model is trained first: same seed, same settings, as many
+epochs, no exchange. It costs no LLM. Its best validation is the floor: a run whose ID side never beats it keeps the
+plain model as its best. And its curve says whether the exchange helps: an ID side that is below the plain one of the
+same epoch for so many validations in a row is not taught by the LLM any more.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bridges.protocols import Direction
+from hybrid.sources import Source
+from hybrid.system import System
+from hybrid.training.monitor import Monitor
+from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
+from hybrid.training.source_training import train_source
+from idmodels.registry import create_id_model
+from idmodels.saved import save_id_model
+
+log = logging.getLogger(__name__)
+TEACHING: Direction = "llm2id"
+
+
+class Safeguard:
+    """The plain ID model of a run, and how long the run's own has been below it."""
+
+    def __init__(self, system: System, run: RunDirectory) -> None:
+        self.system, self.run, self.config = system, run, system.config
+        self.folder, self.record = run.path / "best" / "plain", run.path / "best" / "plain.json"
+        self.waited = 0
+        self.closed = False
+
+    def prepare(self, units: int, monitor: Monitor) -> None:
+        """Train the plain model for ``units`` of the schedule and keep its best, unless that was done before."""
+        if self.record.exists():
+            return
+        data, config = self.system.data, self.config
+        with torch.random.fork_rng():  # the run goes on as if this had not been
+            torch.manual_seed(config.seed)
+            plain = create_id_model(data.n_items, config.id, data.n_users).to(self.system.device)
+            curve = train_source(Source("plain", plain, trained=False), self.system, units, monitor)
+        best = max(curve, key=lambda metrics: metrics[config.evaluation.metric])
+        replace_directory(self.folder, lambda path: save_id_model(plain, path, data.item_ids, {"valid": best}))
+        write_json(self.record, {"best": best, "curve": [metrics[config.evaluation.metric] for metrics in curve]})
+
+    def watch(self, value: float, epoch: int) -> None:
+        """Take the ID side's validation value after ``epoch`` epochs; end the teaching if it is below too long."""
+        curve = read_json(self.record)["curve"]
+        self.waited = self.waited + 1 if value < curve[min(max(epoch, 1), len(curve)) - 1] else 0
+        if not self.closed and 0 < self.config.train.safeguard_patience <= self.waited:
+            log.warning("id side: below the plain model for %d validations, the LLM teaches it no more", self.waited)
+            self.close()
+
+    def close(self) -> None:
+        """No loss of a bridge reaches the ID side from here on; what is in its item table stays."""
+        self.closed = True
+        self.system.exchange.directions -= {TEACHING}
+
+    def fall_back(self, best: float | None) -> float | None:
+        """The best validation value of what is kept: the run's own ``best``, or the plain model put in its place."""
+        floor = read_json(self.record)["best"]
+        if best is not None and best >= floor[self.config.evaluation.metric]:
+            return best
+        log.warning("id side: never better on validation than the plain model, which is kept as the best")
+        replace_directory(self.run.best_id, self._copy)
+        write_json(self.run.path / "best" / "id.json", {**floor, "plain": True})
+        return float(floor[self.config.evaluation.metric])
+
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-able state."""
+        return {"waited": self.waited, "closed": self.closed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.waited = int(state["waited"])
+        if state["closed"]:
+            self.close()
+
+    def _copy(self, target: Path) -> None:
+        shutil.copytree(self.folder, target, dirs_exist_ok=True)
+
+
+def needs_safeguard(system: System) -> bool:
+    """Whether the config asks for one and the LLM reaches the ID side at all."""
+    exchange = system.exchange
+    taught = TEACHING in exchange.directions and any(
+        bridge.direction in (TEACHING, "both") for bridge in exchange.bridges.values()
+    )
+    return system.config.train.safeguard and taught

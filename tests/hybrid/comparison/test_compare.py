@@ -1,0 +1,56 @@
+"""A whole comparison: seeds, ablation, controls, blends and files."""
+
+import json
+
+import pytest
+import torch
+
+from hybrid.checkpoint_files import load_tensors
+from hybrid.comparison.compare import compare, write_comparison
+from hybrid.comparison.plan import make_plan
+from hybrid.evaluation.metrics import ranking_metrics
+
+SHORT = ("train.schedule.rounds=1", "train.schedule.id_length=1", "evaluation.bootstrap=50", "name=cmp")
+LESS = ("bridges.mformer.enabled=false", "bridges.store.enabled=false", "bridges.distill.enabled=false")
+
+
+def test_a_comparison_has_all_rows_and_is_written(tiny, tmp_path):
+    config = tiny(*SHORT, *LESS)
+    controls = ["static_text", "shuffled_history"]
+    plan = make_plan(config, ["id_only", "llm_only", "both"], [1, 2], True, controls, [2])
+    found, runs = compare(config, plan)
+    assert len(runs) == 3 * 2 + 1 + 1
+    by_side = {side: [row.label for row in found.rows if row.side == side] for side in ("id", "llm", "blend")}
+    assert by_side["id"] == [
+        "ID alone",
+        "ID after joint training",
+        "ID after joint training; without knowledge",
+        "ID alone; histories shuffled at test time",
+        "ID after joint training; control static_text",
+        "ID after joint training; histories shuffled at test time",
+    ]
+    assert not any("static" in label for label in by_side["llm"])
+    assert by_side["blend"] == ["Blend of both, before", "Blend of both, after (both)"]
+    assert set(found.overlaps) == {"before", "both"}
+    assert [len(values) for values in found.overlaps.values()] == [2, 2]
+    assert found.errors == []
+    joint = next(row for row in found.rows if row.label == "ID after joint training")
+    assert joint.changes["ndcg@10"].seeds == 2
+    assert min(joint.numbers("train_s")) > 0
+    written = write_comparison(found, tmp_path / "runs" / "cmp")
+    assert [path.name for path in written] == ["compare.md", "compare.json", "compare.png"]
+    record = json.loads(written[1].read_text())
+    assert record["seeds"] == [1, 2]
+    assert len(record["rows"]) == len(found.rows)
+    assert "| ID alone |" in written[0].read_text()
+
+
+def test_a_blend_weighs_by_validation_and_ranks_the_test_part(tiny, monkeypatch):
+    config = tiny(*SHORT, *LESS)
+    monkeypatch.setattr("hybrid.comparison.blends.best_weight", lambda *_: 1.0)  # the ID side alone
+    found, runs = compare(config, make_plan(config, ["both"], [1]))
+    blend = next(row for row in found.rows if row.side == "blend")
+    ranks = load_tensors(runs[0].path / "test_ranks.safetensors")[0]["id.ranks"]
+    assert torch.equal(blend.ranks[1], ranks)
+    assert blend.results[1]["weight"] == 1.0
+    assert blend.values("hr@5") == [pytest.approx(ranking_metrics(ranks)["hr@5"])]

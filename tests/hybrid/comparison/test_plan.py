@@ -1,0 +1,86 @@
+"""Which runs a comparison consists of."""
+
+import pytest
+
+from hybrid.comparison.plan import CONTROLS, ablations, changed, make_plan
+from hybrid.config.load import load_config
+from hybrid.errors import UserError
+
+
+@pytest.fixture
+def config():
+    return load_config(None, ["name=t", "llm.name=tiny-random", "bridges.mformer.enabled=false"])
+
+
+def test_every_arm_has_a_run_for_every_seed_in_a_folder_of_its_own(config):
+    plan = make_plan(config, ["id_only", "both"], [3, 1])
+    found = [(one.arm, one.seed, one.name) for entry in plan.entries for one in entry.configs]
+    assert found == [
+        ("id_only", 3, "t/id_only/seed-3"), ("id_only", 1, "t/id_only/seed-1"),
+        ("both", 3, "t/both/seed-3"), ("both", 1, "t/both/seed-1"),
+    ]  # fmt: skip
+
+
+def on(config):
+    return {name for name, bridge in vars(config.bridges).items() if bridge.enabled}
+
+
+def test_each_bridge_that_is_on_is_alone_once_and_left_out_once(config):
+    both = changed(config, {"arm": "both"})
+    found = {name: on(changed(both, overrides)) for name, overrides in ablations(both).items()}
+    assert found == {
+        "only_store": {"store"}, "only_knowledge": {"knowledge"}, "only_distill": {"distill"},
+        "without_store": {"knowledge", "distill"}, "without_knowledge": {"store", "distill"},
+        "without_distill": {"store", "knowledge"},
+    }  # fmt: skip
+
+
+def test_bridges_of_a_closed_direction_are_no_ablation(config):
+    assert set(ablations(changed(config, {"arm": "llm2id"}))) == {
+        "only_knowledge", "only_distill", "without_knowledge", "without_distill",
+    }  # fmt: skip
+
+
+def test_a_bridge_alone_already_is_only_left_out(config):
+    alone = changed(config, {"bridges.store.enabled": False, "bridges.distill.enabled": False})
+    assert list(ablations(alone)) == ["without_knowledge"]
+
+
+def test_controls_change_one_thing_each_and_may_have_fewer_seeds(config):
+    names = ["item_text", "id_states", "projector", "static_text"]
+    plan = make_plan(config, ["id_only", "both"], [1, 2, 3], controls=names, extra_seeds=[2])
+    found = {entry.name: entry.configs for entry in plan.entries if entry.kind == "control"}
+    assert list(found) == [f"control_{name}" for name in names]
+    assert all([one.seed for one in configs] == [2] for configs in found.values())
+    assert found["control_item_text"][0].controls.item_text == "permuted"
+    assert found["control_static_text"][0].train.schedule.llm_length == 0
+    assert all(configs[0].arm == "both" for configs in found.values())
+
+
+def test_all_controls_leave_out_what_does_not_apply_and_say_so(config, monkeypatch):
+    monkeypatch.setattr("hybrid.llm.sentence_encoder.find_spec", lambda name: None)
+    plan = make_plan(config, ["id_only", "both"], [1], controls=["all"])
+    assert {entry.name for entry in plan.entries if entry.shuffled} == {"id_only", "both"}
+    assert len(plan.notes) == 2
+    assert "control llm_weights left out: controls.llm_weights=random does not apply" in plan.notes[0]
+    assert "control sentence_encoder left out" in plan.notes[1]
+    made = {entry.name for entry in plan.entries if entry.kind == "control" and not entry.shuffled}
+    assert made == {f"control_{name}" for name in CONTROLS} - {
+        "control_llm_weights", "control_sentence_encoder", "control_shuffled_history",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arms", "controls", "message"),
+    [
+        (["both"], ["item_txt"], "unknown control 'item_txt'; did you mean 'item_text'?"),
+        (["both"], ["llm_weights"], "no pretrained weights"),
+        (["llm2id"], ["id_states"], "the LLM reads no ID states"),
+        (["id2llm"], ["static_text"], "no text vectors reach the ID model"),
+        (["id_only", "llm_only"], ["item_text"], "add both, llm2id or id2llm"),
+    ],
+)
+def test_a_named_control_that_does_not_apply_is_an_error(config, arms, controls, message):
+    with pytest.raises(UserError) as found:
+        make_plan(config, arms, [1], controls=controls)
+    assert message in str(found.value)

@@ -1,0 +1,120 @@
+"""The plain ID model beside a joint run: floor of what is kept, yardstick of the exchange."""
+
+import json
+import logging
+
+import pytest
+import torch
+
+from bridges.knowledge import KnowledgeFeatures
+from hybrid.data.prepare import prepare
+from hybrid.data.split import split_training
+from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.runs import train_run
+from hybrid.system import build_system
+from hybrid.training.run_directory import RunDirectory, read_json
+from hybrid.training.safeguard import needs_safeguard
+from hybrid.training.trainer import Trainer
+from idmodels.saved import load_id_model
+
+SHORT = ("train.schedule.rounds=1", "bridges.mformer.enabled=false", "bridges.store.enabled=false")
+
+
+def started(config, path):
+    data = split_training(prepare(config.data), config.data)
+    trainer, run = Trainer(build_system(config, data)), RunDirectory(path)
+    run.create(config, data.fingerprint)
+    trainer.start(run)
+    return trainer
+
+
+def test_the_plain_model_is_the_one_of_id_only(tiny):
+    """With the same seed and as many epochs, epoch by epoch."""
+    joint = train_run(tiny("arm=llm2id", "name=joint", *SHORT))
+    alone = train_run(tiny("arm=id_only", "name=alone", *SHORT))
+    lines = [json.loads(line) for line in (alone.path / "metrics.jsonl").read_text().splitlines()]
+    expected = [line["ndcg@10"] for line in lines if line["event"] == "valid"]
+    assert read_json(joint.path / "best" / "plain.json")["curve"] == pytest.approx(expected)
+
+
+def test_a_run_that_never_beats_the_plain_model_keeps_it(tiny, caplog):
+    """Features that are noise, so large that the ID side learns nothing beside them."""
+    config = tiny("arm=llm2id", *SHORT, "train.id.learning_rate=0.01", "train.schedule.id_length=20")
+    loud = KnowledgeFeatures.item_features
+
+    def item_features(self):
+        features = loud(self)
+        return None if features is None else features.detach() * 1e4
+
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(KnowledgeFeatures, "item_features", item_features)
+        run = train_run(config)
+    assert "never better on validation than the plain model" in caplog.text
+    plain, kept = (load_id_model(run.path / "best" / name)[0] for name in ("plain", "id"))
+    assert torch.equal(plain.item_embedding.weight, kept.item_embedding.weight)
+    floor = read_json(run.path / "best" / "plain.json")["best"]["ndcg@10"]
+    assert read_json(run.finished)["best_valid/id"] == floor
+    assert evaluate_run(run.path, "valid")["sides"]["id"]["metrics"]["ndcg@10"] == pytest.approx(floor, abs=1e-6)
+    assert read_json(run.path / "best" / "id.json")["plain"] is True
+
+
+def test_a_run_that_is_as_good_as_the_plain_model_keeps_its_own(tiny, tmp_path):
+    trainer = started(tiny(*SHORT), tmp_path / "run")
+    trainer._prepare()
+    floor = read_json(trainer.safeguard.record)["best"]["ndcg@10"]
+    assert trainer.safeguard.fall_back(floor) == floor
+    assert not trainer.run.best_id.exists()
+    assert trainer.safeguard.fall_back(floor - 0.01) == floor
+    assert trainer.run.best_id.exists()
+
+
+def test_teaching_ends_after_so_many_validations_below_the_plain_model(tiny, tmp_path, caplog):
+    trainer = started(tiny("train.safeguard_patience=2", *SHORT), tmp_path / "run")
+    guard = trainer.safeguard
+    trainer._prepare()
+    curve = read_json(guard.record)["curve"]
+    for value, epoch in ((curve[0] - 0.1, 1), (curve[1] + 0.1, 2), (curve[1] - 0.1, 2)):
+        guard.watch(value, epoch)
+        assert not guard.closed
+    guard.watch(curve[-1] - 0.1, 9)  # beyond its last epoch the last value counts
+    assert guard.closed
+    assert "the LLM teaches it no more" in caplog.text
+    exchange = trainer.system.exchange
+    assert exchange.directions == {"id2llm"}
+    assert exchange.losses("id", None) == {}
+
+
+def test_an_ended_teaching_stays_ended_in_a_resumed_run(tiny, tmp_path):
+    trainer = started(tiny(*SHORT), tmp_path / "run")
+    trainer._prepare()
+    trainer.safeguard.close()
+    trainer.save()
+    again = Trainer(build_system(trainer.config, trainer.system.data))
+    again.start(RunDirectory(tmp_path / "run"), resume=True)
+    assert again.safeguard.closed
+    assert again.system.exchange.directions == {"id2llm"}
+
+
+def test_the_plain_model_changes_nothing_of_the_run(tiny, tmp_path):
+    states = []
+    for switch in ("true", "false"):
+        trainer = started(tiny(*SHORT, f"train.safeguard={switch}", "train.safeguard_patience=0"), tmp_path / switch)
+        trainer.train()
+        states.append(trainer.system.id_model.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        (["arm=both"], True),
+        (["arm=id_only"], False),
+        (["arm=id2llm"], False),
+        (["arm=llm2id", "bridges.knowledge.enabled=false", "bridges.distill.enabled=false"], False),
+        (["arm=both", "train.safeguard=false"], False),
+    ],
+)
+def test_only_runs_in_which_the_llm_reaches_the_id_side_have_one(tiny, overrides, wanted):
+    config = tiny(*overrides)
+    system = build_system(config, split_training(prepare(config.data), config.data))
+    assert needs_safeguard(system) is wanted
