@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _curve_command(commands)
     _evaluate_command(commands)
     _export_command(commands)
+    _recommend_command(commands)
     return parser
 
 
@@ -146,6 +147,17 @@ def _export_command(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     )
     command.add_argument("--out", type=Path, help="target directory (default: RUN/export/FORMAT)")
     command.set_defaults(run=_export)
+
+
+def _recommend_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _add(commands, "recommend", "the best items for a user, or after any history")
+    command.add_argument("directory", type=Path, metavar="RUN", help="run directory")
+    whom = command.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--user", metavar="ID", help="a user of the data")
+    whom.add_argument("--history", metavar="ID,ID,...", help="items of the data, oldest first")
+    command.add_argument("--side", choices=["id", "llm", "both"], default="both", help="whose list (default: both)")
+    command.add_argument("--top", type=int, default=10, help="items in a list (default: 10)")
+    command.set_defaults(run=_recommend)
 
 
 def _run_help() -> str:
@@ -250,6 +262,18 @@ def _interval(found: dict[str, Any], name: str) -> str:
     """95 % bootstrap interval of a metric, where there is one."""
     bounds = found.get("intervals", {}).get(name)
     return f" [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""
+
+
+def _recommend(options: argparse.Namespace) -> None:
+    from hybrid.recommend import recommend_run
+
+    if options.top < 1:
+        raise UserError(f"--top: {options.top} items are no list; accepted: 1 and more")
+    history = None if options.history is None else options.history.split(",")
+    for side, items in recommend_run(options.directory, options.user, history, options.side, options.top).items():
+        print(f"{side}:")
+        for place, item in enumerate(items, start=1):
+            print(f"{place:4}. {item.text or '(no text)'}  [{item.item_id}]  {item.score:.4f}")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -110,7 +110,7 @@ def evaluate_side(
     system: System, side: str, run: RunDirectory, targets: Targets, groups: Members, what: Measurement
 ) -> tuple[dict[str, Any], Ranked]:
     """One side as it was at its best validation."""
-    ranker, sizes = _best(system, side, run)
+    ranker, sizes = best_ranker(system, side, run)
     if what.shuffle_histories and side == "llm":
         rewrite_user_states(system, targets)
     started = time.perf_counter()
@@ -149,7 +149,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             beside.unlink(missing_ok=True)
 
 
-def _best(system: System, side: str, run: RunDirectory) -> tuple[Ranker, dict[str, int]]:
+def best_ranker(system: System, side: str, run: RunDirectory) -> tuple[Ranker, dict[str, int]]:
     """The side as it was at its best validation, how many weights it needs to serve and the bytes of its export."""
     evaluation = system.config.evaluation
     if side == "id":

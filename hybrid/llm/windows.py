@@ -99,10 +99,13 @@ def item_windows(items: np.ndarray) -> Windows:
 
 
 def target_windows(train: Histories, targets: Targets) -> Windows:
-    """One window per target: the whole history before it, one state at the end, whose row is not a train row."""
+    """One window per target: the whole history before it, one state at the end, whose row is not a train row.
+
+    The user -1 is nobody that training knows.
+    """
     histories = targets.histories
     train_ends = train.ends[targets.users]
-    has_train = train_ends > train.starts[targets.users]
+    has_train = (train_ends > train.starts[targets.users]) & (targets.users >= 0)
     ones = np.ones(len(targets), dtype=np.int64)
     return Windows(
         items=histories.items,
