@@ -27,6 +27,8 @@ from idmodels.transformer import NORM_EPS, Attention, FeedForward, initialise
 class BSARec(IDModel):
     """``settings.layers`` blocks of filter, attention and feed-forward part; after each residual a LayerNorm."""
 
+    any_table = True
+
     def __init__(self, n_items: int, settings: IDSettings) -> None:
         super().__init__(n_items, settings)
         self.item_embedding = nn.Embedding(n_items, settings.width, padding_idx=0)

@@ -79,7 +79,7 @@ class ClickModel(nn.Module, ABC):
 
     def loss(self, batch: ClickBatch) -> Tensor:
         """Mean binary cross-entropy against the labels, and what else the model trains with."""
-        return F.binary_cross_entropy_with_logits(self.logits(batch), batch.labels.float())
+        return F.binary_cross_entropy_with_logits(self.logits(batch).float(), batch.labels.float())
 
     def attach_item_features(self, features: Callable[[], Tensor]) -> None:
         """Add ``features()`` [N, D] to the item table from now on."""

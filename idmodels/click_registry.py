@@ -42,7 +42,7 @@ def create_click_model(
         n_items: rows N of the item table.
         settings: its model and shape.
         n_users: rows of the user table, where a model has one.
-        item_categories: [N] int64, what a hard search looks for; other models ignore it.
+        item_categories: [N, C] int64, 0 for none: what a hard search looks for; other models ignore it.
         sequence: shape of a sequential ID model; its history length counts, not that of ``settings``.
 
     Raises:

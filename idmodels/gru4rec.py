@@ -17,6 +17,8 @@ from idmodels.settings import IDSettings
 class GRU4Rec(IDModel):
     """Embedding dropout, GRU without biases, one linear layer back to the item width D."""
 
+    any_table = True
+
     def __init__(self, n_items: int, settings: IDSettings) -> None:
         super().__init__(n_items, settings)
         self.item_embedding = nn.Embedding(n_items, settings.width, padding_idx=0)

@@ -17,6 +17,7 @@ from idmodels.click import DISLIKED, ClickBatch, ClickModel
 from idmodels.click_layers import real_positions
 from idmodels.click_settings import ClickSettings
 from idmodels.errors import IDModelError
+from idmodels.precision import multiplies_in
 from idmodels.recbole_compat import recbole_config
 from idmodels.recbole_names import context_names, zoo_name, zoo_names
 from idmodels.recbole_stub import ZooData, interaction
@@ -108,10 +109,14 @@ class ContextClicks(RecBoleClicks):
         return torch.logit(probability.view(-1), _EDGE)
 
     def loss(self, batch: ClickBatch) -> Tensor:
-        """See `ClickModel`: RecBole's own, its regularisation included."""
+        """See `ClickModel`: RecBole's own, its regularisation included; always in float32.
+
+        It takes the logarithm of a probability, which is no number of bfloat16's.
+        """
         columns = self._columns(batch)
         columns.update(interaction({LABEL: batch.labels.float()}))
-        value: Tensor = self.inner.calculate_loss(columns)
+        with multiplies_in(torch.float32, batch.labels.device):
+            value: Tensor = self.inner.calculate_loss(columns)
         return value
 
     def _columns(self, batch: ClickBatch) -> "Interaction":

@@ -17,6 +17,8 @@ from idmodels.transformer import NORM_EPS, Encoder, initialise
 class SASRec(IDModel):
     """Causal Transformer encoder with learned positions; after each residual a LayerNorm (post-norm), GELU inside."""
 
+    any_table = True
+
     def __init__(self, n_items: int, settings: IDSettings) -> None:
         super().__init__(n_items, settings)
         self.item_embedding = nn.Embedding(n_items, settings.width, padding_idx=0)

@@ -1,6 +1,9 @@
 """Any sequential ID model as a click model: the target's score after the history, through a sigmoid.
 
-It reads every behaviour whatever the user thought of it. Letters: B batch, N items, D id width; S = D.
+What the user thought of a behaviour is added to its vector in the history, where the model looks items up in whatever
+table it is given (`IDModel.any_table`); BERT4Rec and LightGCN do not, and read every behaviour alike.
+
+Letters: B batch, L history length, N items, D id width; S = D.
 """
 
 from collections.abc import Callable
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idmodels.click import ClickBatch, ClickModel
+from idmodels.click_layers import mark_embedding
 from idmodels.click_settings import ClickSettings
 from idmodels.contract import IDModel
 
@@ -23,6 +27,7 @@ class SequenceClicks(ClickModel):
         super().__init__(model.n_items, settings)
         self.model = model
         self.bias = nn.Parameter(model.item_embedding.weight.new_zeros(()))
+        self.mark_embedding = mark_embedding(model.width) if model.any_table else None
         self.feature_weight = nn.Linear(settings.feature_width, 1, bias=False) if settings.feature_width else None
 
     @property
@@ -55,4 +60,8 @@ class SequenceClicks(ClickModel):
 
     def _state(self, batch: ClickBatch, table: Tensor) -> Tensor:
         self.check_length(batch.histories)
-        return self.model.last_states(batch.histories, batch.lengths, table)
+        if self.mark_embedding is None:
+            return self.model.last_states(batch.histories, batch.lengths, table)
+        marked = (table + self.mark_embedding.weight.unsqueeze(1)).flatten(0, 1)  # [3 * N, D], mark after mark
+        histories = batch.histories + batch.marks * self.n_items * (batch.histories > 0)  # padding stays row 0
+        return self.model.last_states(histories, batch.lengths, marked)

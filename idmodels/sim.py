@@ -1,15 +1,16 @@
 """SIM: search a long history for what concerns the target, then attend to what was found (Pi et al., CIKM 2020).
 
-The search keeps K items: the last ones of the target's category (hard), or those with the largest inner product with
-the target, ``r_i = (W_b e_i) . (W_a e_t)`` (soft). The found ones, in time order and each with how far back it stands,
-are read by multi-head attention; an attention unit reads the most recent items beside it.
+The search keeps K items: the last ones that share a category with the target (hard), or those with the largest inner
+product with it, ``r_i = (W_b e_i) . (W_a e_t)`` (soft). The found ones, in time order and each with how far back it
+stands, are read by multi-head attention; an attention unit reads the most recent items beside it.
 
 A soft search learns from a loss of its own, the click predicted from the scores of the whole history. The paper
 predicts it from ``sum_i r_i e_i``; here from ``log(1 + sum_i exp(r_i))``, which one relevant item among a thousand
 others can still move. What the user thought of a behaviour is added to its vector once it is found; the search does
 not look at it.
 
-Letters: B batch, L history length, D id width, K found items; the user state is [found, recent], S = 2 D.
+Letters: B batch, L history length, N items (row 0 is padding), C most categories of an item, D id width, K found items;
+the user state is [found, recent], S = 2 D.
 """
 
 import torch
@@ -25,9 +26,9 @@ _DISTANCES = 24  # powers of two
 
 
 class SIM(EmbeddedClicks):
-    """``settings.search`` is soft or hard; a hard search needs ``item_categories`` [N] int64.
+    """``settings.search`` is soft or hard; a hard search needs ``item_categories`` [N, C] int64, 0 for none.
 
-    Raises IDModelError where a hard search has no categories, or their number is not N.
+    Raises IDModelError where a hard search has no categories, or they are not those of N items.
     """
 
     item_categories: Tensor | None
@@ -68,11 +69,11 @@ class SIM(EmbeddedClicks):
     def loss(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`; plus ``search_weight`` times the loss of a soft search."""
         table, labels = self.item_table(), batch.labels.float()
-        loss = F.binary_cross_entropy_with_logits(self._logits(table, batch), labels)
+        loss = F.binary_cross_entropy_with_logits(self._logits(table, batch).float(), labels)
         if self.settings.search == "hard" or self.settings.search_weight == 0:
             return loss
         searched = self._search_logits(table, batch)
-        return loss + self.settings.search_weight * F.binary_cross_entropy_with_logits(searched, labels)
+        return loss + self.settings.search_weight * F.binary_cross_entropy_with_logits(searched.float(), labels)
 
     @torch.no_grad()
     def find(self, batch: ClickBatch) -> tuple[Tensor, Tensor]:
@@ -83,7 +84,7 @@ class SIM(EmbeddedClicks):
         histories, targets = batch.histories, batch.targets
         fit = real_positions(histories, batch.lengths)
         if self.item_categories is not None:
-            fit = fit & (self.item_categories[histories] == self.item_categories[targets].unsqueeze(1))
+            fit = fit & _share_one(self.item_categories[histories], self.item_categories[targets])
             score = torch.arange(histories.shape[1], device=histories.device).expand_as(histories).float()
         else:
             score = self._relevance(F.embedding(histories, table), F.embedding(targets, table))
@@ -135,8 +136,14 @@ class SIM(EmbeddedClicks):
         return (items @ wanted.unsqueeze(2)).squeeze(2)  # [B, L]
 
 
+def _share_one(categories: Tensor, wanted: Tensor) -> Tensor:
+    """Which behaviours [B, L, C] have one of the categories [B, C] that are wanted, [B, L] bool."""
+    same = [(categories == one[:, None, None]) & (one > 0)[:, None, None] for one in wanted.unbind(dim=1)]
+    return torch.stack([each.any(dim=2) for each in same]).any(dim=0)
+
+
 def _check_categories(categories: Tensor | None, n_items: int) -> None:
     if categories is None:
         raise IDModelError("a hard search (search: hard) needs item_categories; or use search: soft")
-    if categories.shape != (n_items,):
-        raise IDModelError(f"item_categories has shape {list(categories.shape)}, but there are {n_items} items")
+    if categories.ndim != 2 or len(categories) != n_items:
+        raise IDModelError(f"item_categories must be [{n_items} items, categories], got {list(categories.shape)}")

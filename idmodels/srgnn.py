@@ -24,6 +24,8 @@ from idmodels.settings import IDSettings
 class SRGNN(IDModel):
     """``settings.layers`` gated steps, then attention queried by the last item."""
 
+    any_table = True
+
     def __init__(self, n_items: int, settings: IDSettings) -> None:
         super().__init__(n_items, settings)
         width = settings.width
@@ -63,9 +65,9 @@ class SRGNN(IDModel):
         """[M, L] histories, none empty, 0 after their last item -> states [M, D]."""
         real = prefixes != 0
         row = real.nonzero(as_tuple=True)[0]  # [T] prefix of each item
-        nodes, node = torch.unique(row * self.n_items + prefixes[real], return_inverse=True)  # [V], [T]
+        nodes, node = torch.unique(row * len(table) + prefixes[real], return_inverse=True)  # [V], [T]
         edges = _edges(row, node, len(nodes))
-        items, held = torch.unique(nodes % self.n_items, return_inverse=True)  # [I], [V]
+        items, held = torch.unique(nodes % len(table), return_inverse=True)  # [I], [V]
         hidden = F.embedding(items, table)  # [I, D], from the first step on [V, D]
         for step in range(self.settings.layers):
             hidden = self.gnn(hidden, held if step == 0 else torch.arange(len(nodes), device=held.device), edges)

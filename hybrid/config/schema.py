@@ -69,6 +69,9 @@ class DataConfig:
     """Task ctr: samples with fewer earlier behaviours of their user are dropped."""
     sample_seed: NotNegative = 0
     """Task ctr: seed of drawn negatives and of the samples that are evaluated; the same for every run."""
+    category_field: str = ""
+    """Task ctr: item column of the categories that SIM searches by (click.search=hard); empty: the first category-like
+    one. Values are cut at "|", else at blanks where the column's type is token_seq."""
 
 
 @dataclass(frozen=True)
@@ -593,6 +596,8 @@ class Config:
         check_controls(self)
         self._check_knowledge()
         self._check_likelihood()
+        if self.task == "ctr":
+            self._check_clicks()
 
     def _check_knowledge(self) -> None:
         adapter = self.bridges.knowledge_adapter
@@ -600,6 +605,17 @@ class Config:
             raise ValueError(
                 f"bridges.knowledge_adapter.history_items {adapter.history_items} must be at most data.min_history "
                 f"{self.data.min_history}: later behaviours are targets, whose labels knowledge must not tell"
+            )
+
+    def _check_clicks(self) -> None:
+        if self.train.id.loss != LossSettings():
+            raise ValueError(
+                "train.id.loss has no effect with task=ctr: click models learn by binary cross-entropy; leave it out"
+            )
+        if self.llm.tune == "none" and self.arm != "id_only" and self.train.schedule.llm_length:
+            raise ValueError(
+                "llm.tune=none leaves the LLM nothing to train with task=ctr; set train.schedule.llm_length=0 "
+                "(the LLM as it came) or llm.tune=lora"
             )
 
     def _check_likelihood(self) -> None:

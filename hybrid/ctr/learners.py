@@ -14,6 +14,7 @@ from hybrid.modes import inference
 from hybrid.training.learner import Learner
 from idmodels.click import ClickBatch
 from idmodels.click_batches import ClickBatches
+from idmodels.precision import choose_dtype, multiplies_in
 
 
 class ClickIDLearner(Learner[ClickBatch]):
@@ -25,6 +26,7 @@ class ClickIDLearner(Learner[ClickBatch]):
         config, model = system.config, system.need_id()
         self.system, self.model, self.device = system, model, system.device
         settings = config.train.id
+        self.dtype = choose_dtype(settings.precision, system.device)
         samples = draw_samples(system.data.train, settings.samples, config.seed)
         self.data = ClickBatches(click_rows(samples), model.settings.max_length, settings.batch_targets, config.seed)
         self.scorer = IDClicks(model, settings.batch_targets, system.device)
@@ -46,7 +48,8 @@ class ClickIDLearner(Learner[ClickBatch]):
 
     def losses(self, batch: ClickBatch) -> dict[str, Tensor]:
         """``bce``, with what else the model trains with."""
-        return {"bce": self.model.loss(batch.to(self.device))}
+        with multiplies_in(self.dtype, self.device):
+            return {"bce": self.model.loss(batch.to(self.device))}
 
     def write_store(self, step: int) -> None:
         """Write the item table where a bridge reads it."""

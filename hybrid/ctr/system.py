@@ -15,6 +15,7 @@ from hybrid.ctr.prompts import ClickPromptBuilder, ClickPrompts
 from hybrid.ctr.recommender import ClickRecommender
 from hybrid.ctr.scoring import LLMClicks, UserGate
 from hybrid.ctr.selectors import BehaviourSelector, RecentBehaviours, RetrievedBehaviours
+from hybrid.data.categories import item_categories
 from hybrid.data.clicks import ClickData
 from hybrid.exchange import SIDES, create_exchange, enabled_settings, pair_width
 from hybrid.llm.answers import answer_tokens
@@ -116,7 +117,9 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
 def _click_model(config: Config, data: ClickData) -> ClickModel:
     width = pair_width(config.bridges, config.arm)
     settings = ClickSettings(model=config.id.model, feature_width=width, **asdict(config.click))
-    return create_click_model(data.n_items, settings, data.n_users, sequence=config.id)
+    by_category = settings.model == "sim" and settings.search == "hard"
+    categories = torch.from_numpy(item_categories(config.data, data.item_ids)) if by_category else None
+    return create_click_model(data.n_items, settings, data.n_users, categories, config.id)
 
 
 def _selector(config: Config, data: ClickData, recommender: ClickRecommender | None) -> BehaviourSelector:

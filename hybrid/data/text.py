@@ -31,11 +31,27 @@ def item_text(table: RawTable, item_ids: list[str], config: DataConfig, log: Cal
     if not fields:
         log(f"{table.path}: no title-like column, items have no text; name columns in data.text_fields")
         return [""] * len(item_ids)
+    columns = item_columns(table, item_ids, fields, config)
+    values = {field: [clean(value) for value in column] for field, column in columns.items()}
+    return _join(values, config, len(item_ids))
+
+
+def item_columns(
+    table: RawTable, item_ids: list[str], fields: Sequence[str], config: DataConfig
+) -> dict[str, list[str]]:
+    """Text columns of the file as they stand there, in the order of `item_ids`; empty where the file has none.
+
+    Raises UserError where a column is missing or an item stands in the file twice.
+    """
     kinds: dict[str, Kind] = dict.fromkeys(fields, "text")
     columns = table.read({**kinds, config.item_field: "id"})
     rows = _rows_of(item_ids, columns[config.item_field], table)
-    values = {field: [clean(value) for value in columns[field].take(rows).to_pylist()] for field in fields}
-    return _join(values, config, len(item_ids))
+    return {field: [value or "" for value in columns[field].take(rows).to_pylist()] for field in fields}
+
+
+def category_columns(table: RawTable, config: DataConfig) -> list[str]:
+    """Columns with names such as categories have, the likeliest first."""
+    return _matches(table, CATEGORIES, config)
 
 
 def titles_and_categories(
@@ -47,7 +63,7 @@ def titles_and_categories(
     """
     fields = config.text_fields
     titles = fields[:1] if fields else tuple(_matches(table, TITLES, config)[:1])
-    categories = fields[1:] if fields else tuple(_matches(table, CATEGORIES, config))
+    categories = fields[1:] if fields else tuple(category_columns(table, config))
     found = [
         item_text(table, item_ids, replace(config, text_fields=chosen), log) if chosen else [""] * len(item_ids)
         for chosen in (titles, categories)
@@ -79,7 +95,7 @@ def _chosen_fields(table: RawTable, config: DataConfig) -> list[str]:
                 )
         return list(dict.fromkeys(config.text_fields))
     titles = _matches(table, TITLES, config)[:1]
-    return titles + (_matches(table, YEARS, config)[:1] if titles else []) + _matches(table, CATEGORIES, config)
+    return titles + (_matches(table, YEARS, config)[:1] if titles else []) + category_columns(table, config)
 
 
 def _matches(table: RawTable, names: Sequence[str], config: DataConfig) -> list[str]:

@@ -24,7 +24,8 @@ class Learner(ABC, Generic[Batch]):
 
     Args:
         modules: what learns in this side's phases (the model and the bridges that feed it).
-        parameters: the parameters to train, listed once; frozen weights are not among them.
+        parameters: the parameters to train, listed once; frozen weights are not among them. None where the side never
+            has a turn.
         config: optimiser settings.
         total_steps: steps the schedule gives this side; the end of a cosine decay.
     """
@@ -38,11 +39,11 @@ class Learner(ABC, Generic[Batch]):
         config: OptimizerConfig,
         total_steps: int,
     ) -> None:
-        if not parameters:
+        if not parameters and total_steps:
             raise UserError(f"the {self.side} side has nothing to train")
         self.modules, self.parameters, self.config = list(modules), list(parameters), config
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            [{"params": self.parameters}], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.rate = LambdaLR(self.optimizer, lambda step: rate_factor(step, config, total_steps))
         self.steps = 0

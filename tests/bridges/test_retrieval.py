@@ -19,11 +19,12 @@ def use(monkeypatch):
 
     def choose(way):
         if way == "table":
-            blocks = retrieval._table_blocks
-            monkeypatch.setattr(retrieval, "_all_pairs", lambda v, t: blocks(v, *np.unique(t, return_inverse=True)))
+            bits, blocks = retrieval.POSITION_BITS, retrieval._table_blocks
+            forced = lambda v, t: blocks(v, *np.unique(t, return_inverse=True), bits)  # noqa: E731
+            monkeypatch.setattr(retrieval, "_all_pairs", forced)
         else:
             pairs = retrieval._all_pairs
-            monkeypatch.setattr(retrieval, "_table_blocks", lambda v, w, row: pairs(v, w[row]))
+            monkeypatch.setattr(retrieval, "_table_blocks", lambda v, w, row, bits: pairs(v, w[row]))
         monkeypatch.setattr(retrieval, "BATCH_PAIRS", 100)
         monkeypatch.setattr(retrieval, "TABLE_ENTRIES", 200)
 
@@ -194,3 +195,22 @@ def test_too_few_dimensions_are_said(caplog):
     assert "3 dimensions, not 512" in caplog.text
     with pytest.raises(BridgeError, match="at least 2 items"):
         semantic_space(torch.randn(9, 6), np.array([1, 1]), 4)
+
+
+@pytest.mark.parametrize("longest", [2, 40])
+def test_keys_of_32_and_of_64_bits_find_the_same(longest):
+    # Many samples and few items: the table's way. Positions of `bits` beside ranks of 5 bits fill 32 bits, or do not.
+    generator = np.random.default_rng(0)
+    vectors = on_grid(generator.integers(-1, 2, (30, 4)).astype(float))
+    items, starts, ends, targets = random_samples(generator, 30, 12, longest, 400)
+    expected = brute_force(vectors, items, starts, ends, targets, 3)
+    assert np.array_equal(most_similar(vectors, items, starts, ends, targets, 3), expected)
+    wanted, row = np.unique(targets, return_inverse=True)
+    for bits, dtype in ((6, np.int32), (26, np.int32), (27, np.int64)):
+        ((chosen, keys),) = retrieval._table_blocks(vectors, wanted, row, bits)
+        assert keys.table.dtype == dtype
+        for sample in chosen:
+            one = items[starts[sample] : ends[sample]][None].astype(np.int64)
+            found = keys.keys(np.array([sample]), one, np.array([one.shape[1]]), 3)
+            rows = retrieval._rows(found, starts[[sample]], 3, bits)[0]
+            assert rows.tolist() == expected[sample, : len(rows)].tolist()

@@ -36,7 +36,9 @@ def _make(name: str, **changes: object) -> ClickModel:
     sizes = {"width": 16, "max_length": LENGTH, "found_items": 4, "recent_items": 2}
     widths = {"attention_widths": (16,), "hidden_widths": (32,)}
     settings = ClickSettings(model=name, **(sizes | widths | changes))
-    return create_click_model(N_ITEMS, settings, 7, CATEGORIES, replace(SEQUENCE, max_length=settings.max_length))
+    return create_click_model(
+        N_ITEMS, settings, 7, CATEGORIES.unsqueeze(1) + 1, replace(SEQUENCE, max_length=settings.max_length)
+    )
 
 
 @pytest.fixture(params=FORMS, ids=str)
@@ -81,7 +83,7 @@ def test_a_planted_rule_is_learnt(make: Callable[..., ClickModel]) -> None:
     assert _learn(make(), 150) > weak.get(name, 0.98)
 
 
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", [*MARKED, "gru4rec", "sasrec", "bsarec", "srgnn"])
 def test_what_the_user_thought_of_a_behaviour_is_read(name: str) -> None:
     assert _learn(_make(name), 60, liked=True) > 0.98
 

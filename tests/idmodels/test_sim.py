@@ -10,7 +10,7 @@ from idmodels.errors import IDModelError
 from idmodels.sim import SIM
 
 N_ITEMS, LENGTH = 41, 512
-CATEGORIES = torch.cat([torch.zeros(31), torch.arange(5) + 1, torch.arange(5) + 1]).long()
+CATEGORIES = torch.cat([torch.zeros(31), torch.arange(5) + 1, torch.arange(5) + 1]).long().unsqueeze(1)
 
 
 def _make(**changes: object) -> SIM:
@@ -116,5 +116,14 @@ def test_categories_that_do_not_fit() -> None:
     settings = ClickSettings(model="sim", search="hard")
     with pytest.raises(IDModelError, match="needs item_categories"):
         SIM(5, settings)
-    with pytest.raises(IDModelError, match=r"item_categories has shape \[3\], but there are 5 items"):
-        SIM(5, settings, torch.ones(3).long())
+    with pytest.raises(IDModelError, match=r"item_categories must be \[5 items, categories\], got \[3, 1\]"):
+        SIM(5, settings, torch.ones(3, 1).long())
+
+
+def test_one_shared_category_is_enough_and_no_category_is_none_shared() -> None:
+    categories = torch.tensor([[0, 0], [1, 2], [2, 0], [3, 1], [3, 0], [0, 0], [0, 0]])
+    model = SIM(7, ClickSettings(model="sim", search="hard", width=8, found_items=3, max_length=5), categories)
+    histories = torch.tensor([[2, 3, 4, 5, 1], [5, 6, 5, 6, 2]])
+    positions, real = model.find(_batch(histories, torch.tensor([5, 5]), torch.tensor([1, 5])))
+    assert positions[0][real[0]].tolist() == [0, 1, 4]
+    assert not real[1].any()

@@ -44,3 +44,14 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, monkeypatch):
 
 def test_hints_of_all_packages_are_the_same():
     assert hybrid.errors.nearest is bridges.errors.nearest
+
+
+def test_settings_that_clicks_cannot_follow_are_refused():
+    with pytest.raises(UserError, match=r"train\.id\.loss has no effect with task=ctr: .* leave it out$"):
+        load_config(None, ["task=ctr", "train.id.loss.kind=bce"])
+    with pytest.raises(
+        UserError, match=r"llm\.tune=none leaves the LLM nothing to train .*llm_length=0 .* llm\.tune=lora$"
+    ):
+        load_config(None, ["task=ctr", "llm.tune=none"])
+    load_config(None, ["task=ctr", "llm.tune=none", "train.schedule.llm_length=0"])
+    load_config(None, ["task=ctr", "llm.tune=none", "arm=id_only"])

@@ -47,8 +47,10 @@ def write_ratings(folder):
         for step, item in enumerate(random.permutation(N_ITEMS)[:LENGTH]):
             rows.append(f"u{user}\ti{item}\t{5 if RULES[folder.name](user, item) else 1}\t{step * 100 + user}")
     (folder / f"{folder.name}.inter").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    titles = [f"i{item}\t{'AB'[item % 2]}{item}" for item in range(N_ITEMS)]
-    (folder / f"{folder.name}.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
+    titles = [f"i{item}\t{'AB'[item % 2]}{item}\t{'AB'[item % 2]}" for item in range(N_ITEMS)]
+    (folder / f"{folder.name}.item").write_text(
+        "\n".join(["item_id:token\ttitle:token_seq\tshelf:token", *titles]) + "\n"
+    )
     return folder
 
 

@@ -74,6 +74,41 @@ def test_zero_shot_measures_the_language_model_as_it_came(tiny):
     assert found == pytest.approx(click_metrics(logits, samples.labels, samples.users))
 
 
+def test_a_frozen_language_model_without_adapter_is_judged_as_it_came(tiny):
+    runs = [
+        train_run(tiny("arm=llm_only", "train.schedule.llm_length=0", f"llm.tune={tune}", f"name={tune}"))
+        for tune in ("none", "lora")
+    ]
+    found = [evaluate_run(run.path, "test")["sides"]["llm"]["metrics"] for run in runs]
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_products_of_the_click_model_are_made_in_the_asked_precision(tiny, tmp_path):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        trainer = make_trainer(tiny("arm=id_only", f"train.id.precision={precision}"), tmp_path / precision)
+        learner, seen = trainer.learners["id"], []
+        trainer.system.id_model.predict[0].register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.dtype))
+        learner.wake()
+        losses[precision] = learner.step(next(learner.stream())[0])["bce"]
+        assert seen == [getattr(torch, precision)]
+        assert all(weight.dtype == torch.float32 for weight in learner.parameters)
+    assert losses["float32"] == pytest.approx(losses["bfloat16"], abs=0.01)
+
+
+def test_a_hard_search_finds_what_shares_the_targets_category(tiny, tmp_path):
+    settings = ["arm=id_only", "id.model=sim", "click.search=hard", "data.category_field=shelf", "click.recent_items=1"]
+    trainer = make_trainer(tiny(*settings), tmp_path / "run")
+    model, text = trainer.system.id_model, trainer.system.data.item_text
+    batch = next(trainer.learners["id"].stream())[0]
+    positions, real = model.find(batch)
+    assert real.any()
+    for row, (places, there) in enumerate(zip(positions, real, strict=True)):
+        wanted = text[batch.targets[row]][0]
+        history = [text[item][0] for item in batch.histories[row, : batch.lengths[row]]]
+        assert places[there].tolist() == [place for place, shelf in enumerate(history) if shelf == wanted]
+
+
 @pytest.mark.parametrize("side", ["id", "llm"])
 def test_the_idle_side_does_not_move_by_one_bit(tiny, tmp_path, side):
     trainer = make_trainer(tiny(f"train.schedule.first={side}", "train.id.weight_decay=0.1"), tmp_path / "run")
