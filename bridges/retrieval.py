@@ -90,7 +90,8 @@ class _Table:
 
     def __init__(self, cosines: np.ndarray, row: np.ndarray, bits: int) -> None:
         small = cosines.shape[1].bit_length() + bits < 32
-        self.table = _ranks(cosines).astype(np.int32 if small else np.int64) << bits
+        self.table: np.ndarray = _ranks(cosines).astype(np.int32 if small else np.int64)
+        self.table <<= bits
         self.row = row
         """[S] row of each sample's target; right for the samples of this block."""
 
