@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 set_up
 
 hybridrec="$VENV/bin/hybridrec"
-run=runs/quickstart/both
+run=runs/quickstart/both/seed-1
 "$hybridrec" prepare ml-100k
 "$hybridrec" compare preset=quickstart
 for format in safetensors recbole; do
