@@ -111,6 +111,13 @@ class IDModel(nn.Module, ABC):
         if length > longest:
             raise IDModelError(f"histories of {length} items, but this model reads at most {longest} (max_length)")
 
+    def check_items(self, items: Tensor) -> None:
+        """Raise IDModelError where an id in ``items``, of any shape, is outside the model's N rows."""
+        low, high = (int(edge) for edge in items.aminmax()) if items.numel() else (0, 0)
+        if low < 0 or high >= self.n_items:
+            wrong = low if low < 0 else high
+            raise IDModelError(f"item id {wrong} in a history; this model knows items 1 to {self.n_items - 1}")
+
     def read_interactions(self, items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
         """Called once before training with the train part: user u has ``items[starts[u]:ends[u]]``, in time order.
 
@@ -150,8 +157,9 @@ class IDModel(nn.Module, ABC):
         """Score of every item after each history: [B, L] ids and their lengths [B] -> [B, N].
 
         users [B]: rows of users that the model knows by themselves, from 0; -1 and None: nobody it knows. An empty
-        history scores every item 0.
+        history scores every item 0. Raises IDModelError for an item id outside the N rows.
         """
+        self.check_items(histories)
         table = self.item_table()
         return self.last_states(histories, lengths, table) @ table.T
 

@@ -23,7 +23,7 @@ def dropout(values: Tensor, rate: float, training: bool) -> Tensor:
 
 def keep_mask(like: Tensor, rate: float) -> Tensor:
     """Scaled mask in the shape and dtype of ``like`` (on the CPU): 0 where dropped, else 1 / (1 - rate)."""
-    dropped = round(rate * _LEVELS)
+    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
     count = like.numel()
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     levels = draws.view(torch.int16)[:count].view(like.shape)

@@ -122,7 +122,7 @@ class ZooModel(nn.Module):
                 self.name, replace(self.data, n_items=self.data.n_items + 1), self._given, self.max_length
             )
         own = self.folded_state()
-        return [name for name, weight in larger.folded_state().items() if len(weight) != len(own[name])]
+        return [name for name, weight in larger.folded_state().items() if weight.shape != own[name].shape]
 
     def loss(self, items: Tensor, lengths: Tensor, targets: Tensor, users: Tensor | None = None) -> Tensor:
         """RecBole's own loss of B rows: histories [B, L], lengths [B], next items [B], user rows [B] (none: 0).

@@ -45,6 +45,9 @@ def recommend(
     empty history where the model has no popularity: neither trained here nor saved by a program that kept it.
     """
     _check(model, histories, k)
+    if not len(histories):
+        nothing = torch.zeros(0, k)
+        return Recommended(nothing.long(), nothing, torch.zeros(0, dtype=torch.bool))
     flat = np.array([item for history in histories for item in history], dtype=np.int64)
     ends = np.cumsum([len(history) for history in histories])
     starts = ends - [len(history) for history in histories]
@@ -83,6 +86,6 @@ def _check(model: IDModel, histories: Sequence[Sequence[int]], k: int) -> None:
         raise IDModelError(f"k must be 1 to {model.n_items - 1}, the number of items, got {k}")
     for number, history in enumerate(histories):
         for item in history:
-            if not 1 <= item < model.n_items:
+            if item != int(item) or not 1 <= item < model.n_items:
                 known = model.n_items - 1
                 raise IDModelError(f"item id {item} in history {number}; this model knows items 1 to {known}")

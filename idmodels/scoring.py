@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from idmodels.contract import IDModel
-from idmodels.errors import IDModelError
 
 
 def last_states(model: IDModel, histories: Tensor, lengths: Tensor, table: Tensor | None = None) -> Tensor:
@@ -11,8 +10,5 @@ def last_states(model: IDModel, histories: Tensor, lengths: Tensor, table: Tenso
 
     Raises IDModelError for an item id outside the model's N rows or a history longer than it reads.
     """
-    low, high = (int(edge) for edge in histories.aminmax()) if histories.numel() else (0, 0)
-    if low < 0 or high >= model.n_items:
-        wrong = low if low < 0 else high
-        raise IDModelError(f"item id {wrong} in a history; this model knows items 1 to {model.n_items - 1}")
+    model.check_items(histories)
     return model.last_states(histories, lengths, table)

@@ -3,6 +3,7 @@
 Letters: B batch, L history length, M scored positions, N items (row 0 is padding), D id width.
 """
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -46,7 +47,7 @@ def train_epoch(
     """One step per batch; mean loss over the targets. ``clip_norm`` bounds the gradient's norm, 0: unbounded.
 
     Products are made in ``dtype``, float32 or bfloat16 (`idmodels.precision`).
-    Raises IDModelError for a batch whose loss is not finite, before the weights follow it.
+    Raises IDModelError for a batch whose loss or gradient is not finite, before the weights follow it.
     """
     model.train()
     total, targets = 0.0, 0
@@ -57,8 +58,9 @@ def train_epoch(
         if not torch.isfinite(value):
             raise IDModelError(f"the loss of batch {number} is {value.item()}; the weights are those before it")
         value.backward()
-        if clip_norm > 0:
-            clip_grad_norm_(model.parameters(), clip_norm)
+        norm = clip_grad_norm_(model.parameters(), clip_norm or math.inf)
+        if not torch.isfinite(norm):
+            raise IDModelError(f"the gradient of batch {number} is {norm.item()}; the weights are those before it")
         optimizer.step()
         count = len(scored.targets) if scored is not None else int((batch.targets != 0).sum())
         total += value.item() * count
@@ -73,7 +75,11 @@ def fit(
     learning_rate: float = 1e-3,
     loss: LossSettings = LossSettings(),  # noqa: B008 (frozen)
 ) -> list[float]:
-    """Train for so many epochs with a fresh optimiser; mean loss of each."""
+    """Train for so many epochs with a fresh optimiser; mean loss of each.
+
+    Raises IDModelError for an item id that the model does not know, and as `train_epoch` does.
+    """
+    model.check_items(torch.from_numpy(batches.items))
     model.read_interactions(batches.items, batches.starts, batches.ends)
     counts = torch.from_numpy(np.bincount(batches.items, minlength=model.n_items))
     chosen, optimizer = create_loss(loss, counts), create_optimizer(model, learning_rate)

@@ -2,8 +2,9 @@
 
 Where knowledge of the LLM reaches the ID model, a plain ID model is trained first: same seed, same settings, as many
 epochs, no exchange. It costs no LLM. Its best validation is the floor: a run whose ID side never beats it keeps the
-plain model as its best. And its curve says whether the exchange helps: an ID side that is below the plain one of the
-same epoch for so many validations in a row is not taught by the LLM any more.
+plain model as its best. And its curve says whether the exchange helps: an ID side whose best so far is below what the
+plain one had reached by the same epoch, for so many validations in a row, is not taught by the LLM any more. The best
+so far and not the last, because values of one epoch scatter.
 """
 
 import logging
@@ -33,6 +34,7 @@ class Safeguard:
         self.system, self.run, self.config = system, run, system.config
         self.folder, self.record = run.path / "best" / "plain", run.path / "best" / "plain.json"
         self.waited = 0
+        self.best = 0.0
         self.closed = False
 
     def prepare(self, units: int, monitor: Monitor) -> None:
@@ -50,8 +52,9 @@ class Safeguard:
 
     def watch(self, value: float, epoch: int) -> None:
         """Take the ID side's validation value after ``epoch`` epochs; end the teaching if it is below too long."""
-        curve = read_json(self.record)["curve"]
-        self.waited = self.waited + 1 if value < curve[min(max(epoch, 1), len(curve)) - 1] else 0
+        plain = max(read_json(self.record)["curve"][: max(epoch, 1)])
+        self.best = max(self.best, value)
+        self.waited = self.waited + 1 if self.best < plain else 0
         if not self.closed and 0 < self.config.train.safeguard_patience <= self.waited:
             log.warning("id side: below the plain model for %d validations, the LLM teaches it no more", self.waited)
             self.close()
@@ -73,11 +76,11 @@ class Safeguard:
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able state."""
-        return {"waited": self.waited, "closed": self.closed}
+        return {"waited": self.waited, "best": self.best, "closed": self.closed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        self.waited = int(state["waited"])
+        self.waited, self.best = int(state["waited"]), float(state["best"])
         if state["closed"]:
             self.close()
 

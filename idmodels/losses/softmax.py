@@ -17,7 +17,6 @@ _CHUNK_LOGITS = {
 }  # at once; they should stay in the cache
 _CHUNK_LOGITS_ELSEWHERE = 1 << 26
 _MIN_ROWS = 16
-_TINY = 1e-38
 
 
 def full_softmax(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
@@ -62,6 +61,9 @@ class _FullSoftmax(torch.autograd.Function):
         for rows in _chunks(states, table):
             chunk = states[rows]
             losses, grad = _losses_and_gradient(chunk @ table.T, targets[rows])
+            lost = losses.isinf()  # a probability that is 0 in this format; hardly ever
+            if lost.any():
+                losses[lost] = _cross_entropy(chunk[lost], table, targets[rows][lost])
             total += losses.sum()
             torch.mm(grad, table, out=grad_states[rows])
             _add_product(grad_table, grad.T, chunk)
@@ -87,7 +89,7 @@ def _losses_and_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tenso
     else:
         # The loss is read off the probability itself: its rounding is that of the logits, and two passes are saved.
         grad = torch.softmax(logits, dim=1, out=logits)
-        losses = -grad[picked].float().clamp(min=_TINY).log()
+        losses = -grad[picked].float().log()
     # Not scatter_, which copies the whole of it.
     return losses, grad.index_put_(picked, grad[picked] - 1)
 
@@ -104,8 +106,13 @@ def _sum_cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor
     """Sum over the M positions of the cross-entropy among all N rows, without gradient; memory is bounded."""
     total = torch.zeros((), device=states.device)
     for rows in _chunks(states, table):
-        total += torch.nn.functional.cross_entropy((states[rows] @ table.T).float(), targets[rows], reduction="sum")
+        total += _cross_entropy(states[rows], table, targets[rows]).sum()
     return total
+
+
+def _cross_entropy(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each of m rows in float32, [m]."""
+    return torch.nn.functional.cross_entropy((states @ table.T).float(), targets, reduction="none")
 
 
 def _chunks(states: Tensor, table: Tensor) -> list[slice]:

@@ -41,6 +41,7 @@ def test_it_learns_the_cycle_and_scores_alike_in_every_form(name, arguments, run
     assert main(["evaluate", str(run), "--split", "valid"]) == 0
     kept = json.loads((run / "valid.json").read_text())["sides"]["id"]["metrics"]
     assert kept["ndcg@10"] == pytest.approx(best, abs=1e-6)
+    assert main(["export", str(run), "--format", "recbole"]) == 0
     for form in ("safetensors", "recbole"):
         assert main(["export", str(run), "--format", form]) == 0
     model, ids = load_id_model(run / "export" / "safetensors")
@@ -138,3 +139,4 @@ def test_every_model_that_needs_no_more_data_trains_and_is_kept(name, arguments,
     assert main(["evaluate", str(run), "--split", "valid"]) == 0
     kept = json.loads((run / "valid.json").read_text())["sides"]["id"]["metrics"]
     assert kept["ndcg@10"] == pytest.approx(best, abs=1e-6)
+    assert main(["export", str(run), "--format", "recbole"]) == 0

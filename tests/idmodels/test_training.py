@@ -121,3 +121,9 @@ def test_clipping_bounds_the_step(model: IDModel) -> None:
     train_epoch(model, [BATCH], optimizer, clip_norm=0.01)
     after = torch.cat([weight.detach().flatten() for weight in model.parameters()])
     assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_an_unknown_item_is_refused_before_training() -> None:
+    batches = IDBatches(np.array([1, 2, 9, 3]), np.array([0]), np.array([4]), 5, 8, 1)
+    with pytest.raises(IDModelError, match="item id 9 in a history; this model knows items 1 to 5"):
+        fit(create_id_model(6, IDSettings(max_length=5)), batches, epochs=1)

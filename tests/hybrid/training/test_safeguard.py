@@ -73,15 +73,26 @@ def test_teaching_ends_after_so_many_validations_below_the_plain_model(tiny, tmp
     guard = trainer.safeguard
     trainer._prepare()
     curve = read_json(guard.record)["curve"]
-    for value, epoch in ((curve[0] - 0.1, 1), (curve[1] + 0.1, 2), (curve[1] - 0.1, 2)):
-        guard.watch(value, epoch)
-        assert not guard.closed
-    guard.watch(curve[-1] - 0.1, 9)  # beyond its last epoch the last value counts
+    guard.watch(curve[0] - 0.1, 1)
+    assert not guard.closed
+    assert guard.waited == 1
+    guard.watch(curve[-1] - 0.1, 9)  # beyond its last epoch its best counts
     assert guard.closed
     assert "the LLM teaches it no more" in caplog.text
     exchange = trainer.system.exchange
     assert exchange.directions == {"id2llm"}
     assert exchange.losses("id", None) == {}
+
+
+def test_one_bad_epoch_after_a_good_one_is_no_reason_to_end(tiny, tmp_path):
+    trainer = started(tiny("train.safeguard_patience=2", *SHORT), tmp_path / "run")
+    trainer._prepare()
+    guard = trainer.safeguard
+    good = max(read_json(guard.record)["curve"]) + 0.1
+    for value in (good - 0.2, good, good - 0.2, good - 0.2, good - 0.2):
+        guard.watch(value, 1)
+    assert guard.waited == 0
+    assert not guard.closed
 
 
 def test_an_ended_teaching_stays_ended_in_a_resumed_run(tiny, tmp_path):
