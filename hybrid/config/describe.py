@@ -1,4 +1,4 @@
-"""The help text of every setting, read from the docstrings under the fields of `hybrid.config.schema`."""
+"""The help text of every setting, read from the docstrings under their fields."""
 
 import ast
 import inspect
@@ -45,7 +45,12 @@ def field_docs(cls: type) -> dict[str, str]:
 
 def reference() -> str:
     """All settings as a markdown page."""
-    lines = ["# Settings", "", "Made from `hybrid/config/schema.py` by `python -m hybrid.config.describe`.", ""]
+    lines = [
+        "# Settings",
+        "",
+        "Made from `hybrid/config/` by `python -m hybrid.config.describe`.",
+        "",
+    ]
     lines += ["| key | accepted | default | meaning |", "|---|---|---|---|"]
     for item in settings():
         default = "" if item.default in ("", (), {}) else f"`{_shown(item.default)}`"

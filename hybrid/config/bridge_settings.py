@@ -1,0 +1,164 @@
+"""Settings of the bridges."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hybrid.config.kinds import NotNegative, NotNegativeFloat, Positive, PositiveFloat, Share
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Store tokens: the LLM reads the exchange store's item and user states beside the titles (id2llm, prompt)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the old value kept when a row of the store is written again."""
+
+
+@dataclass(frozen=True)
+class MFormerConfig:
+    """M-Former: query experts read the ID model's states and write the LLM's prefix (id2llm, prompt)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    experts: Positive = 4
+    """Query experts E; each sample is routed to one."""
+    queries: Positive = 4
+    """Query tokens Q of an expert, the length of the prefix."""
+    width: Positive = 128
+    """Inner width."""
+    blocks: Positive = 2
+    """Blocks; every second one has cross-attention, the first included."""
+    heads: Positive = 4
+    """Attention heads."""
+    gate: bool = True
+    """Multiply the chosen expert by its router share, so that the router learns from the task (the paper: no)."""
+    balance_weight: NotNegativeFloat = 0.01
+    """Weight of the load-balancing loss."""
+    sources: tuple[str, ...] = ()
+    """ID models read beside the run's own: names in the registry, each trained before the first round as the run's own
+    is and then frozen, or folders of a run or of its exported ID model."""
+
+
+@dataclass(frozen=True)
+class KnowledgeConfig:
+    """Knowledge features: LLM item vectors enter the ID item table, folded at export (llm2id, features)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    projection: Literal["linear", "mlp"] = "linear"
+    """Form of the projection W in `e_i = b_i + W z_i`."""
+    components: Positive = 256
+    """Whitened principal components of the item vectors, z."""
+
+
+@dataclass(frozen=True)
+class ReadBackConfig:
+    """Read-back: the LLM's top-layer features are mixed into the shared user and item tables (llm2id, features)."""
+
+    enabled: bool = False
+    """Switch of the bridge; items are read back at their store tokens, so that bridge should be on too."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of a table's row that is kept when the LLM's vector is mixed into it."""
+    align_weight: NotNegativeFloat = 0.1
+    """Weight, in the LLM's loss, of the distance of what is read back from the tables."""
+    pull_weight: NotNegativeFloat = 0.0
+    """Weight, in the ID model's loss, of the distance of its states and item vectors from the tables."""
+
+
+@dataclass(frozen=True)
+class SmoothingConfig:
+    """Smoothed targets: the ID model learns a little of the items whose text is near the next one (llm2id, targets)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    weight: Share = 0.2
+    """Share of the target distribution that goes to the neighbours."""
+    neighbours: Positive = 20
+    """Neighbours of an item."""
+    temperature: PositiveFloat = 0.05
+    """Temperature of the softmax over the neighbours' cosines."""
+    components: Positive = 256
+    """Whitened principal components of the item vectors in which neighbours are found."""
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Mutual distillation: each side learns from the other's ranking, which it sees as constant (both, targets)."""
+
+    enabled: bool = True
+    """Switch of the bridge."""
+    id_weight: NotNegativeFloat = 0.3
+    """Weight of the loss on the ID side."""
+    llm_weight: NotNegativeFloat = 0.3
+    """Weight of the loss on the LLM side."""
+    temperature: PositiveFloat = 2.0
+    """Both distributions are softened by it; the loss is multiplied by its square."""
+    candidates: Positive = 200
+    """Candidate list: the target, the teacher's top and as many random items again; the whole catalogue if small."""
+    weighting: Literal["none", "confidence", "agreement"] = "confidence"
+    """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
+
+
+@dataclass(frozen=True)
+class KnowledgeAdapterConfig:
+    """Written knowledge: what the untuned LLM writes about users and items becomes features of the click model,
+    through a mixture of experts (task ctr; llm2id, features)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    user_request: str = (
+        "Someone {history}. In two sentences: what kind of thing does this person like, and what not? Consider genre, "
+        "theme, mood and period."
+    )
+    """What the LLM is asked about a user; {history} is replaced by its first behaviours."""
+    item_request: str = "In two sentences, describe {item}: its genre, theme, mood and period, and who enjoys it."
+    """What the LLM is asked about an item; {item} is replaced by its text."""
+    history_items: Positive = 5
+    """First train behaviours of a user that are named; at most data.min_history, so that they are nobody's target."""
+    new_tokens: Positive = 48
+    """Most tokens of an answer."""
+    encode_tokens: Positive = 96
+    """Tokens kept of a text when its vector is computed."""
+    components: Positive = 128
+    """Whitened principal components of the vectors that the experts read."""
+    shared_experts: NotNegative = 2
+    """Experts that users and items share."""
+    specific_experts: NotNegative = 5
+    """Experts of users alone, and as many of items alone."""
+    hidden: Positive = 128
+    """Hidden width of an expert."""
+    width: Positive = 32
+    """Features of a user, and as many of an item."""
+
+    def __post_init__(self) -> None:
+        for name, slot in (("user_request", "{history}"), ("item_request", "{item}")):
+            if slot not in getattr(self, name):
+                raise ValueError(f"{name} must contain {slot}")
+        if not self.shared_experts + self.specific_experts:
+            raise ValueError("shared_experts and specific_experts are both 0; one expert is needed")
+
+
+@dataclass(frozen=True)
+class LoraGateConfig:
+    """Adapter gate: the ID model's user state is what the LLM's adapter depends on (id2llm, weights)."""
+
+    enabled: bool = False
+    """Switch of the bridge; without it an adapter of kind gated or block has even weights, a dense one is plain."""
+
+
+@dataclass(frozen=True)
+class BridgesConfig:
+    """What crosses between the two sides."""
+
+    store: StoreConfig = field(default_factory=StoreConfig)
+    mformer: MFormerConfig = field(default_factory=MFormerConfig)
+    lora_gate: LoraGateConfig = field(default_factory=LoraGateConfig)
+    knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
+    knowledge_adapter: KnowledgeAdapterConfig = field(default_factory=KnowledgeAdapterConfig)
+    readback: ReadBackConfig = field(default_factory=ReadBackConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
