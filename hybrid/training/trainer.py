@@ -155,6 +155,12 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         return self._encodes_by_epochs and self.schedule.total("llm") > 0 and not reads_text
 
     @property
+    def _llm_stands(self) -> bool:
+        """Whether the LLM side has learned, or never will: before that, little of it can have reached the ID side."""
+        llm = self.learners.get("llm")
+        return llm is None or llm.steps > 0 or not self.schedule.total("llm")
+
+    @property
     def _items_fixed(self) -> bool:
         """Whether the LLM side is in its last epochs, in which item vectors stay as they are."""
         fixed = self.config.train.llm.fixed_epochs
@@ -218,7 +224,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         stopping = self.stopping[learner.side]
         if stopping.update(metrics[self.metric], learner.steps):
             self._keep_best(learner.side, metrics)
-        if self.safeguard is not None and learner.side == "id":
+        if self.safeguard is not None and learner.side == "id" and self._llm_stands:
             self.safeguard.watch(metrics[self.metric], learner.epoch)
         if stopping.exhausted:
             log.info("%s side: no better for %d validations, stopped", learner.side, stopping.waited)

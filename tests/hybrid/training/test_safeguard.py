@@ -129,3 +129,11 @@ def test_only_runs_in_which_the_llm_reaches_the_id_side_have_one(tiny, overrides
     config = tiny(*overrides)
     system = build_system(config, split_training(prepare(config.data), config.data))
     assert needs_safeguard(system) is wanted
+
+
+def test_the_id_side_is_watched_once_the_llm_has_learned(tiny, tmp_path):
+    trainer = started(tiny("train.safeguard_patience=1", *SHORT, "arm=both"), tmp_path / "run")
+    trainer._prepare()
+    assert not trainer._llm_stands
+    trainer.learners["llm"].steps = 1
+    assert trainer._llm_stands
