@@ -89,7 +89,7 @@ def _scores(ranker: Ranker, asked: Targets) -> Tensor:
 
 def _best(scores: Tensor, asked: Targets, dataset: Dataset, top: int) -> list[Recommendation]:
     scores[0] = -torch.inf
-    scores[torch.from_numpy(asked.histories.row(0)).long()] = -torch.inf
+    scores[torch.from_numpy(asked.histories.row(0).astype(np.int64))] = -torch.inf
     values, items = scores.topk(min(top, int(scores.isfinite().sum())))
     return [
         Recommendation(dataset.item_ids[item], dataset.item_text[item], value)
