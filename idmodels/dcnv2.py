@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from idmodels.click import ClickBatch, EmbeddedClicks
+from idmodels.click import ClickBatch
 from idmodels.click_layers import mlp, pooled_by_mark
 from idmodels.click_settings import ClickSettings
+from idmodels.pooled_clicks import PooledClicks
 
 
-class DCNv2(EmbeddedClicks):
+class DCNv2(PooledClicks):
     """Cross layers and an MLP side by side, each with a weight of its own in the sum."""
 
     def __init__(self, n_items: int, settings: ClickSettings) -> None:
@@ -22,16 +23,6 @@ class DCNv2(EmbeddedClicks):
         self.cross = nn.ModuleList(nn.Linear(width, width) for _ in range(settings.cross_layers))
         self.cross_weight = nn.Linear(width, 1)
         self.predict = mlp([width, *settings.hidden_widths], settings.activation, settings.dropout)
-
-    @property
-    def state_width(self) -> int:
-        """See `ClickModel`."""
-        return 2 * self.settings.width
-
-    def user_state(self, batch: ClickBatch) -> Tensor:
-        """See `ClickModel`: the mean of what was liked and of what was not, [B, 2 * D]."""
-        self.check_length(batch.histories)
-        return torch.cat(pooled_by_mark(self.item_table(), batch), dim=1)
 
     def logits(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`."""

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from idmodels.click import ClickBatch, EmbeddedClicks
+from idmodels.click import ClickBatch
 from idmodels.click_layers import mlp, pooled_by_mark
 from idmodels.click_settings import ClickSettings
+from idmodels.pooled_clicks import PooledClicks
 
 
-class DeepFM(EmbeddedClicks):
+class DeepFM(PooledClicks):
     """First-order weights, inner products of every two fields, and an MLP, added up."""
 
     def __init__(self, n_items: int, settings: ClickSettings) -> None:
@@ -23,16 +24,6 @@ class DeepFM(EmbeddedClicks):
         self.field_weight = nn.Linear(2 * settings.width, 1)
         width = 3 * settings.width + settings.feature_width
         self.predict = mlp([width, *settings.hidden_widths], settings.activation, settings.dropout)
-
-    @property
-    def state_width(self) -> int:
-        """See `ClickModel`."""
-        return 2 * self.settings.width
-
-    def user_state(self, batch: ClickBatch) -> Tensor:
-        """See `ClickModel`: the mean of what was liked and of what was not, [B, 2 * D]."""
-        self.check_length(batch.histories)
-        return torch.cat(pooled_by_mark(self.item_table(), batch), dim=1)
 
     def logits(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`."""

@@ -88,11 +88,8 @@ class Mixture(Router):
             logits.data.copy_(values.log())
 
 
-class Gate(Router):
-    """Weights from the user: ``softmax(g(u) / temperature)``; RecLoRA (arXiv 2408.03533) or, by blocks, iLoRA.
-
-    No user in particular: equal weights.
-    """
+class _UserRouter(Router):
+    """One small net for each group that reads the user's vector."""
 
     def __init__(self, settings: RouterSettings) -> None:
         super().__init__(settings)
@@ -102,6 +99,13 @@ class Gate(Router):
     def reads_users(self) -> bool:
         """See `Router`."""
         return True
+
+
+class Gate(_UserRouter):
+    """Weights from the user: ``softmax(g(u) / temperature)``; RecLoRA (arXiv 2408.03533) or, by blocks, iLoRA.
+
+    No user in particular: equal weights.
+    """
 
     def add(self, group: str) -> None:
         """See `Router`."""
@@ -124,17 +128,8 @@ class Gate(Router):
         return scores.softmax(dim=-1)
 
 
-class DenseRouter(Router):
+class DenseRouter(_UserRouter):
     """A matrix from the user, ``1 + f(u)`` where f starts at zero: an adapter that starts as plain LoRA."""
-
-    def __init__(self, settings: RouterSettings) -> None:
-        super().__init__(settings)
-        self.nets = nn.ModuleDict()
-
-    @property
-    def reads_users(self) -> bool:
-        """See `Router`."""
-        return True
 
     def add(self, group: str) -> None:
         """See `Router`."""
