@@ -114,6 +114,10 @@ class Bridge(nn.Module):
         """What is added to the ID item table, [N, D], with gradient; None: nothing yet."""
         return None
 
+    def scored_items(self) -> Tensor | None:
+        """What is added to the LLM's item vectors, [N, P], with gradient; None: nothing yet."""
+        return None
+
     def pair_features(self, users: Tensor, items: Tensor) -> Tensor:
         """What a click model reads of each user and item beside its own vectors, [B] and [B] -> [B, F]."""
         return torch.zeros(len(items), self.pair_width, device=items.device)

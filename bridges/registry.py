@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from bridges.collaborative import CollaborativeFeatures
 from bridges.distill import MutualDistillation
 from bridges.errors import BridgeError, nearest
 from bridges.knowledge import KnowledgeFeatures
@@ -22,6 +23,7 @@ BRIDGES: dict[str, type[Bridge]] = {
         StoreTokens,
         MFormer,
         LoraGate,
+        CollaborativeFeatures,
         KnowledgeFeatures,
         KnowledgeAdapter,
         ReadBack,
@@ -40,6 +42,7 @@ def create_bridges(
     n_items: int,
     other_widths: tuple[int, ...] = (),
     n_users: int = 0,
+    score_width: int = 0,
 ) -> dict[str, Bridge]:
     """The bridges named in ``settings``, in the registry's order whatever the order there.
 
@@ -57,6 +60,7 @@ def create_bridges(
         "n_items": n_items,
         "other_widths": other_widths,
         "n_users": n_users,
+        "score_width": score_width,
     }
     return {name: _create(name, settings[name], shared) for name in BRIDGES if name in settings}
 

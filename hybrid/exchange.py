@@ -3,7 +3,7 @@
 It is the only place that knows several bridges at once; the learners and rankers see the sum of what they do.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import cast
 
@@ -160,9 +160,11 @@ class Exchange:
 
     def item_features(self) -> Tensor:
         """The sum of what the bridges add to the ID item table, [N, D] (or a zero)."""
-        parts = [bridge.item_features() for bridge in self.bridges.values()]
-        known = [part for part in parts if part is not None]
-        return torch.stack(known).sum(dim=0) if known else torch.zeros(())
+        return _sum_of_known(bridge.item_features() for bridge in self.bridges.values())
+
+    def scored_items(self) -> Tensor:
+        """The sum of what the bridges add to the LLM's item vectors, [N, P] (or a zero)."""
+        return _sum_of_known(bridge.scored_items() for bridge in self.bridges.values())
 
     def refresh(self) -> None:
         """All bridges read the store again, and the ID item table is taken anew; after a side has trained."""
@@ -222,7 +224,7 @@ class Exchange:
 def create_exchange(
     config: BridgesConfig, arm: Arm, id_model: IDModel | ClickModel | None, llm_width: int, embedding_norm: float,
     n_rows: int, n_items: int, fingerprint: str, others: Sequence[IDModel] = (), task: Task = "ranking",
-    n_users: int = 0,
+    n_users: int = 0, score_width: int = 0,
 ) -> Exchange:  # fmt: skip
     """The exchange of an arm; knowledge that the bridges add to the ID item table is attached to the ID model.
 
@@ -233,7 +235,9 @@ def create_exchange(
     settings = {name: own for name, own in enabled_settings(config, arm).items() if task in BRIDGES[name].tasks}
     if settings and id_model is not None:
         widths = tuple(model.width for model in others)
-        created = create_bridges(settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users)
+        created = create_bridges(
+            settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users, score_width
+        )
         allowed = DIRECTIONS[arm] | {"both"}
         bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
         _check_states([*([id_model] if isinstance(id_model, IDModel) else []), *others], bridges)
@@ -261,6 +265,11 @@ def _attach_features(id_model: IDModel | ClickModel, exchange: Exchange) -> None
     for bridge in giving:
         if bridge.pair_width:
             cast(ClickModel, id_model).attach_pair_features(bridge.pair_features)
+
+
+def _sum_of_known(parts: Iterable[Tensor | None]) -> Tensor:
+    known = [part for part in parts if part is not None]
+    return torch.stack(known).sum(dim=0) if known else torch.zeros(())
 
 
 def _other(side: Side) -> Side:

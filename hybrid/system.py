@@ -50,8 +50,12 @@ class BaseSystem(ABC):
         return self.recommender
 
     @abstractmethod
+    def text_vectors(self) -> Tensor:
+        """Vectors of the item texts by the LLM, [N, H]; by the untuned one where it never reads texts."""
+
     def item_vectors(self) -> Tensor:
-        """Vectors of the item texts by the LLM as it is now, [N, H]."""
+        """Vectors of the items by the LLM as it is now, [N, H]: what they are scored by."""
+        return self.text_vectors()
 
     @abstractmethod
     def start_head(self) -> None:
@@ -65,6 +69,8 @@ class BaseSystem(ABC):
         """
         recommender = self.need_llm()
         uses_vectors = isinstance(recommender.scorer, SuffixCosine)
+        if recommender.reader is not None and not recommender.reader.ready:
+            recommender.reader.set_vectors(self.text_vectors().to(self.device))
         if not uses_vectors and not self.exchange.reads("llm", "text"):
             return
         vectors = self.item_vectors()
@@ -134,7 +140,11 @@ class System(BaseSystem):
         recommender, llm = self.need_llm(), self.config.llm
         if llm.item_pooling == "history":
             return encode_histories(recommender, self.exchange, self.need_prompts(), self.data.n_items)
-        return text_vectors(self.config, recommender, self.data.item_text)
+        return self.text_vectors()
+
+    def text_vectors(self) -> Tensor:
+        """See `BaseSystem`."""
+        return text_vectors(self.config, self.need_llm(), self.data.item_text)
 
     def start_head(self) -> None:
         """Let an `id_head` scorer start from the ID model's item table, where knowledge may cross that way."""
@@ -171,7 +181,10 @@ def build_system(config: Config, data: TrainingData) -> System:
         data.n_items,
         data.fingerprint,
         [source.model for source in sources],
+        score_width=recommender.scorer.width if recommender else 0,
     )
+    if recommender:
+        recommender.attach_item_features(exchange.scored_items)
     for bridge in exchange.bridges.values():
         bridge.to(device)
     if config.controls.projector == "random":

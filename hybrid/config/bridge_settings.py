@@ -56,6 +56,15 @@ class KnowledgeConfig:
 
 
 @dataclass(frozen=True)
+class CollaborativeConfig:
+    """Collaborative features: the ID item table enters the LLM's item vectors, by which items are scored (id2llm,
+    features)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+
+
+@dataclass(frozen=True)
 class ReadBackConfig:
     """Read-back: the LLM's top-layer features are mixed into the shared user and item tables (llm2id, features)."""
 
@@ -157,6 +166,7 @@ class BridgesConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     mformer: MFormerConfig = field(default_factory=MFormerConfig)
     lora_gate: LoraGateConfig = field(default_factory=LoraGateConfig)
+    collaborative: CollaborativeConfig = field(default_factory=CollaborativeConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
     knowledge_adapter: KnowledgeAdapterConfig = field(default_factory=KnowledgeAdapterConfig)
     readback: ReadBackConfig = field(default_factory=ReadBackConfig)

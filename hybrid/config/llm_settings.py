@@ -50,8 +50,13 @@ class PromptConfig:
 
     instruction: str = "The user has browsed these items in chronological order:"
     """Text before the history."""
+    items: Literal["titles", "vectors"] = "titles"
+    """How an item is read; titles: its text; vectors: one soft token, made by a learned map from the vector of its text
+    (HLLM, arXiv 2409.12740): tens of times fewer tokens."""
+    vector_dropout: Share = 0.2
+    """Dropout on the soft tokens of items that are read as vectors, and on the states that they are scored by."""
     history_items: Positive = 12
-    """Most recent items whose titles are in the prompt."""
+    """Most recent items that are in the prompt."""
     item_tokens: Positive = 12
     """Tokens kept of each item's text."""
     targets_per_prompt: Positive = 8

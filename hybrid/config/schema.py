@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hybrid.config.bridge_settings import (
     BridgesConfig,
+    CollaborativeConfig,
     DistillConfig,
     KnowledgeAdapterConfig,
     KnowledgeConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "Arm",
     "BridgesConfig",
     "ClickPromptConfig",
+    "CollaborativeConfig",
     "Config",
     "ControlsConfig",
     "DataConfig",
@@ -128,5 +130,7 @@ class Config:
                     "llm.scorer.kind=candidate_likelihood ranks by text, so there are no states to exchange; "
                     "set arm=llm_only (and task=ranking)"
                 )
+            if self.llm.prompt.items != "titles":
+                raise ValueError("llm.scorer.kind=candidate_likelihood is about titles; set llm.prompt.items=titles")
             if self.llm.tune != "lora" or self.llm.lora.kind != "plain":
                 raise ValueError("llm.scorer.kind=candidate_likelihood needs llm.tune=lora and llm.lora.kind=plain")

@@ -25,7 +25,7 @@ class ClickRecommender(LLMRecommender):
     def __init__(
         self, backbone: Backbone, config: LLMConfig, n_items: int, answers: Answers, user_width: int = 0
     ) -> None:
-        plain = replace(config, prompt=replace(config.prompt, prefix_tokens=0))
+        plain = replace(config, prompt=replace(config.prompt, prefix_tokens=0, items="titles"))
         super().__init__(backbone, plain, n_items, user_width, scorer=YesNo(backbone, answers.no, answers.yes))
 
     @property

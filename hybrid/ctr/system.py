@@ -54,7 +54,7 @@ class ClickSystem(BaseSystem):
         gate = UserGate(self.exchange, self.id_model, self.device)
         return LLMClicks(self.need_llm(), self.prompts, self.selector, count, self.device, gate)
 
-    def item_vectors(self) -> Tensor:
+    def text_vectors(self) -> Tensor:
         """See `BaseSystem`."""
         return text_vectors(self.config, self.need_llm(), self.data.item_text)
 

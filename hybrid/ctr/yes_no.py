@@ -6,6 +6,8 @@ rows of the vocabulary projection are computed; they stay as the model has them.
 Letters: B prompts, H LLM width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -34,8 +36,13 @@ class YesNo(Scorer):
         """See `Scorer`."""
         return states
 
-    def items(self) -> Tensor:
-        """See `Scorer`: the two rows, [2, H]."""
+    @property
+    def width(self) -> int:
+        """See `Scorer`."""
+        return self.rows.shape[1]
+
+    def items(self, features: Sequence[Tensor] = ()) -> Tensor:
+        """See `Scorer`: the two rows, [2, H]; nothing is added to them."""
         return self.rows
 
     def log_odds(self, states: Tensor) -> Tensor:

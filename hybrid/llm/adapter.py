@@ -8,7 +8,7 @@ those that depend on the user are of `bridges.lora`, which has to be imported be
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -122,6 +122,11 @@ def adapter_weights(model: nn.Module) -> dict[str, nn.Parameter]:
 def is_untuned(model: nn.Module) -> bool:
     """Whether no adapter changes anything yet: B is zero."""
     return not any(parameter.any() for name, parameter in adapter_weights(model).items() if "lora_B" in name)
+
+
+def without_adapter(model: nn.Module) -> AbstractContextManager[None]:
+    """Within this context the model is as it was before it got an adapter."""
+    return cast("PeftModel", model).disable_adapter() if adapter_weights(model) else nullcontext()
 
 
 def _check_targets(model: nn.Module, targets: tuple[str, ...]) -> None:

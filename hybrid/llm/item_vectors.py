@@ -6,6 +6,7 @@ opening and not on the text. Letters: N items (row 0 is padding), H width, T tok
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hybrid.errors import UserError
-from hybrid.llm.adapter import is_untuned
+from hybrid.llm.adapter import is_untuned, without_adapter
 from hybrid.llm.fingerprint import short_hash
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.modes import inference
@@ -43,9 +44,17 @@ def encode_items(
     """Vectors of ``texts`` [N], [N, H] float32 on the CPU; row 0 and items without text get the mean of the others.
 
     With ``cache_dir`` those of an untuned LLM are read from ``cache_dir/vectors`` if the same texts were encoded by it
-    before. A tuned LLM has its vectors in the checkpoint; here hardly anybody would ask for them again.
+    before. A tuned LLM has its vectors in the checkpoint; here hardly anybody would ask for them again. An adapter that
+    has learned to read items as vectors knows nothing of texts and is set aside.
     """
-    if not is_untuned(recommender.lm):
+    with without_adapter(recommender.lm) if recommender.reader is not None else nullcontext():
+        return _encode_or_read(recommender, texts, encoding, cache_dir)
+
+
+def _encode_or_read(
+    recommender: LLMRecommender, texts: Sequence[str], encoding: Encoding, cache_dir: Path | None
+) -> Tensor:
+    if recommender.reader is None and not is_untuned(recommender.lm):
         return _encode(recommender, texts, encoding)
     file = cache_dir / "vectors" / f"{_key(recommender, texts, encoding)}.safetensors" if cache_dir else None
     vectors = read_vectors(file, (len(texts), recommender.backbone.width)) if file else None

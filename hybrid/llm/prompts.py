@@ -6,6 +6,11 @@ A prompt reads the last `history_items` items of a window. A suffix slot stands 
 state there predicts the item after that one. All soft input of a prompt is known at its first suffix slot. BOS is there
 only where the tokenizer begins a text with it.
 
+    [BOS] [prefix x Q] [user] instruction  [vector]  [vector]  [vector]
+
+Where items are read as vectors (`llm.prompt.items`), one soft token stands for a whole title. What a bridge puts beside
+an item is added to that token, and the state there predicts: item slot and suffix slot are the vector's own place.
+
 Letters: B prompts, T tokens, L history length, N items, Q prefix tokens, M suffix slots, S item slots, I items read.
 """
 
@@ -46,6 +51,10 @@ class PromptBatch:
     """[B, T] int64; a slot holds a valid id that is to be replaced."""
     lengths: Tensor
     """[B]."""
+    vector_index: Index
+    """I places of items that are read as vectors; none where titles are read."""
+    vector_ids: Tensor
+    """[I] item of each of these places."""
     prefix_index: Index
     """B * Q places."""
     user_index: Index
@@ -96,7 +105,7 @@ class _Reading:
     lengths: np.ndarray
     """[B] of the prompts."""
     unread: np.ndarray
-    """Prompts with no item; their one suffix slot stands at the end."""
+    """Prompts with no item; their one state is read at the end."""
 
 
 class PromptBuilder:
@@ -104,9 +113,14 @@ class PromptBuilder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, item_text: Sequence[str], config: PromptConfig) -> None:
         self.history_items = config.history_items
-        self._titles, self._title_lengths = title_tokens(tokenizer, item_text, config.item_tokens)
-        self._title_starts = row_starts(self._title_lengths)
+        self.reads_vectors = config.items == "vectors"
         self._bos, self._instruction = leading_tokens(tokenizer, config.instruction)
+        if self.reads_vectors:  # one token for each, to be replaced
+            self._titles = np.full(len(item_text), self._instruction[-1], dtype=np.int64)
+            self._title_lengths = np.ones(len(item_text), dtype=np.int64)
+        else:
+            self._titles, self._title_lengths = title_tokens(tokenizer, item_text, config.item_tokens)
+        self._title_starts = row_starts(self._title_lengths)
 
     def build(
         self, windows: Windows, layout: SlotLayout, id_length: int, numbers: np.ndarray | None = None
@@ -114,13 +128,17 @@ class PromptBuilder:
         """The prompts of ``windows``; ``id_items`` has L = ``id_length`` columns."""
         reading = self._read(windows, layout)
         has_slot = np.full(len(reading.items), layout.item)
+        is_vector = np.full(len(reading.items), self.reads_vectors)
+        slot_times = reading.begins if self.reads_vectors else reading.title_ends
         return PromptBatch(
             tokens=torch.from_numpy(self._tokens(reading, layout)),
             lengths=_tensor(reading.lengths),
+            vector_index=(_tensor(reading.prompt[is_vector]), _tensor(reading.begins[is_vector])),
+            vector_ids=_tensor(reading.items[is_vector]),
             prefix_index=self._head_places(len(windows), 0, layout.prefix),
             user_index=self._head_places(len(windows), layout.prefix, int(layout.user)),
-            item_index=(_tensor(reading.prompt[has_slot]), _tensor(reading.title_ends[has_slot])),
-            suffix_index=_suffix_places(reading, layout),
+            item_index=(_tensor(reading.prompt[has_slot]), _tensor(slot_times[has_slot])),
+            suffix_index=_suffix_places(reading, slot_times + (layout.item and not self.reads_vectors)),
             item_ids=_tensor(reading.items[has_slot]),
             users=_tensor(windows.users),
             user_rows=_tensor(windows.user_rows),
@@ -132,8 +150,13 @@ class PromptBuilder:
 
     def lengths(self, windows: Windows, layout: SlotLayout) -> np.ndarray:
         """Tokens of each prompt, slots included, [B]."""
-        cost = np.append(0, np.cumsum(self._title_lengths[windows.items] + layout.item))
-        return len(self._head(layout)) + cost[windows.ends] - cost[self._first(windows)] + windows.suffixes
+        beside, after = self._slots(layout)
+        cost = np.append(0, np.cumsum(self._title_lengths[windows.items] + beside))
+        return len(self._head(layout)) + cost[windows.ends] - cost[self._first(windows)] + windows.suffixes * after
+
+    def _slots(self, layout: SlotLayout) -> tuple[int, int]:
+        """Slots that take room of their own: beside each item, and after each that predicts."""
+        return (0, 0) if self.reads_vectors else (int(layout.item), 1)
 
     def _head(self, layout: SlotLayout) -> np.ndarray:
         soft = [self._instruction[0]] * (layout.prefix + layout.user)
@@ -150,13 +173,20 @@ class PromptBuilder:
         items = windows.items[at].astype(np.int64)
         predicts = at >= (windows.ends - windows.suffixes)[prompt]
         titles = self._title_lengths[items]
+        beside, after = self._slots(layout)
         # Times as if the prompts had no heads and stood one after the other.
-        flat = np.append(0, np.cumsum(titles + layout.item + predicts))
+        flat = np.append(0, np.cumsum(titles + beside + predicts * after))
         bounds = flat[np.append(0, np.cumsum(counts))]  # [B + 1]
         begins = n_head + flat[:-1] - bounds[prompt]
         unread = counts == 0
         return _Reading(
-            prompt, items, begins, begins + titles, predicts, n_head + np.diff(bounds) + unread, np.flatnonzero(unread)
+            prompt,
+            items,
+            begins,
+            begins + titles,
+            predicts,
+            n_head + np.diff(bounds) + unread * after,
+            np.flatnonzero(unread),
         )
 
     def _tokens(self, reading: _Reading, layout: SlotLayout) -> np.ndarray:
@@ -173,9 +203,10 @@ class PromptBuilder:
         return _tensor(np.repeat(np.arange(n_prompts), count)), _tensor(np.tile(times, n_prompts))
 
 
-def _suffix_places(reading: _Reading, layout: SlotLayout) -> Index:
+def _suffix_places(reading: _Reading, times: np.ndarray) -> Index:
+    """``times`` [I]: where the state of each item would be read; that of a prompt with no item is its last one."""
     prompt = np.append(reading.prompt[reading.predicts], reading.unread)
-    time = np.append((reading.title_ends + layout.item)[reading.predicts], reading.lengths[reading.unread] - 1)
+    time = np.append(times[reading.predicts], reading.lengths[reading.unread] - 1)
     order = np.argsort(prompt, kind="stable")
     return _tensor(prompt[order]), _tensor(time[order])  # [M]
 

@@ -3,7 +3,7 @@
 Letters: B prompts, T tokens, H width, Q prefix tokens, M suffix slots, S item slots, N items, P score width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from hybrid.config.schema import LLMConfig
 from hybrid.errors import UserError
 from hybrid.llm.adapter import adapter_weights, attach_adapter, given_users
 from hybrid.llm.backbone import Backbone
+from hybrid.llm.item_reader import ItemReader
 from hybrid.llm.prompts import Index, PromptBatch
 from hybrid.llm.saved import load_recommender, save_recommender
 from hybrid.llm.scorers import Scorer, create_scorer
@@ -38,7 +39,13 @@ class LLMRecommender(nn.Module):
         n_prefix = config.prompt.prefix_tokens
         self.prefix = learned_tokens(n_prefix, backbone.width, backbone.embedding_norm) if n_prefix else None
         self.scorer = scorer or create_scorer(config, n_items, backbone.width, id_width)
-        self.scorer.to(self.suffix.device)
+        self.reader = self._create_reader(n_items) if config.prompt.items == "vectors" else None
+        self.dropout = nn.Dropout(config.prompt.vector_dropout if self.reader is not None else 0.0)
+        # A list hides the callable from nn.Module: features belong to a bridge, not to these weights.
+        self._item_features: list[Callable[[], Tensor]] = []
+        for module in (self.scorer, self.reader):
+            if module is not None:
+                module.to(self.suffix.device)
 
     @property
     def scorer_kind(self) -> str:
@@ -50,10 +57,18 @@ class LLMRecommender(nn.Module):
         """Mean length of an input embedding: the size a soft token should have."""
         return self.backbone.embedding_norm
 
+    def _create_reader(self, n_items: int) -> ItemReader:
+        width = self.backbone.width
+        return ItemReader(n_items, width, self.config.whiten_width, width, self.embedding_norm)
+
+    def attach_item_features(self, features: Callable[[], Tensor]) -> None:
+        """Add ``features()`` [N, P] to the item vectors that the scorer compares, from now on."""
+        self._item_features.append(features)
+
     def states(
         self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor] = NO_SLOTS, users: Tensor | None = None
     ) -> Tensor:
-        """States at the suffix slots, [M, H] float32.
+        """States at the suffix slots, or at items read as vectors, [M, H] float32.
 
         ``slots`` holds the soft tokens: prefix [B, Q, H], user [B, H], item [S, H]; gradients flow into them. Without
         a prefix there the model's own learned one is taken. ``users`` [B, D] is what an adapter that depends on the
@@ -86,16 +101,17 @@ class LLMRecommender(nn.Module):
 
     def user_states(self, states: Tensor) -> Tensor:
         """States [M, H] in the score space, [M, P]."""
-        return self.scorer.user(states)
+        return self.scorer.user(self.dropout(states))
 
     def item_matrix(self) -> Tensor:
         """Item matrix in the score space, [N, P]; row 0 is padding."""
-        return self.scorer.items()
+        return self.scorer.items([features() for features in self._item_features])
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """Adapter, soft prefix, suffix and scorer."""
-        soft = [self.suffix] if self.prefix is None else [self.prefix, self.suffix]
-        return [*adapter_weights(self.lm).values(), *soft, *self.scorer.parameters()]
+        """Adapter, soft prefix, suffix or the map of items to tokens, and scorer."""
+        soft = [] if self.prefix is None else [self.prefix]
+        reading = [self.suffix] if self.reader is None else self.reader.parameters()
+        return [*adapter_weights(self.lm).values(), *soft, *reading, *self.scorer.parameters()]
 
     def save(self, directory: Path) -> None:
         """Write a PEFT directory with ``scorer.safetensors`` beside the adapter."""
@@ -107,14 +123,15 @@ class LLMRecommender(nn.Module):
 
     def _embed(self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor]) -> Tensor:
         embeddings = self.embed(batch.tokens)
-        n_suffixes = len(batch.suffix_index[0])
-        places = [batch.suffix_index]
-        soft = [self.suffix.expand(n_suffixes, -1)]
-        asked: dict[SlotKind, Index] = {
-            "prefix": batch.prefix_index,
-            "user": batch.user_index,
-            "item": batch.item_index,
-        }
+        places, soft = [], []
+        asked: dict[SlotKind, Index] = {"prefix": batch.prefix_index, "user": batch.user_index}
+        if self.reader is None:
+            places.append(batch.suffix_index)
+            soft.append(self.suffix.expand(len(batch.suffix_index[0]), -1))
+            asked["item"] = batch.item_index
+        else:
+            places.append(batch.vector_index)
+            soft.append(self._item_tokens(batch, slots))
         for kind, index in asked.items():
             if len(index[0]):
                 places.append(index)
@@ -122,6 +139,14 @@ class LLMRecommender(nn.Module):
         values = torch.cat([tokens.to(embeddings.dtype) for tokens in soft])
         prompt, time = (torch.cat(parts) for parts in zip(*places, strict=True))
         return embeddings.index_put((prompt, time), values)
+
+    def _item_tokens(self, batch: PromptBatch, slots: Mapping[SlotKind, Tensor]) -> Tensor:
+        """The tokens [I, H] of items read as vectors, and what a bridge adds to them."""
+        assert self.reader is not None
+        tokens = self.reader(batch.vector_ids)
+        if count := len(batch.item_index[0]):
+            tokens = tokens + self._soft_tokens("item", count, slots)
+        return self.dropout(tokens)
 
     def _soft_tokens(self, kind: SlotKind, count: int, slots: Mapping[SlotKind, Tensor]) -> Tensor:
         if kind == "prefix" and kind not in slots and self.prefix is not None:

@@ -52,7 +52,8 @@ def load_recommender(recommender: "LLMRecommender", directory: Path) -> None:
 def _tensors(recommender: "LLMRecommender") -> dict[str, Tensor]:
     scorer = {f"scorer.{name}": tensor for name, tensor in recommender.scorer.state_dict().items()}
     prefix = {} if recommender.prefix is None else {"prefix": recommender.prefix}
-    return {"suffix": recommender.suffix, **prefix, **scorer}
+    reader = {} if recommender.reader is None else recommender.reader.state_dict(prefix="reader.")
+    return {"suffix": recommender.suffix, **prefix, **reader, **scorer}
 
 
 def _identity(recommender: "LLMRecommender") -> dict[str, str]:

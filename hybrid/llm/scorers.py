@@ -5,6 +5,7 @@ Letters: H LLM width, N items (row 0 is padding), D id width, P score width, Z i
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,14 @@ class Scorer(nn.Module, ABC):
     def user(self, states: Tensor) -> Tensor:
         """States [M, H] float32 -> user states [M, P]; a temperature is inside."""
 
+    @property
     @abstractmethod
-    def items(self) -> Tensor:
-        """Item matrix [N, P]."""
+    def width(self) -> int:
+        """Width P of the score space."""
+
+    @abstractmethod
+    def items(self, features: Sequence[Tensor] = ()) -> Tensor:
+        """Item matrix [N, P]; ``features`` [N, P] each are added to the items' own vectors."""
 
 
 class SuffixCosine(Scorer):
@@ -96,9 +102,15 @@ class SuffixCosine(Scorer):
             states = (states - self.mean) @ self.basis
         return normalize(self.user_projection(states), dim=-1) / self.temperature
 
-    def items(self) -> Tensor:
+    @property
+    def width(self) -> int:
         """See `Scorer`."""
-        return normalize(self.item_projection(self.item_vectors), dim=-1)
+        projection = self.item_projection
+        return projection.out_features if isinstance(projection, nn.Linear) else self.item_vectors.shape[1]
+
+    def items(self, features: Sequence[Tensor] = ()) -> Tensor:
+        """See `Scorer`."""
+        return normalize(sum(features, self.item_projection(self.item_vectors)), dim=-1)
 
 
 class IdHead(Scorer):
@@ -120,9 +132,14 @@ class IdHead(Scorer):
         """See `Scorer`."""
         return self.projection(states)
 
-    def items(self) -> Tensor:
+    @property
+    def width(self) -> int:
         """See `Scorer`."""
-        return self.table
+        return self.table.shape[1]
+
+    def items(self, features: Sequence[Tensor] = ()) -> Tensor:
+        """See `Scorer`."""
+        return sum(features, self.table)
 
 
 def create_scorer(config: LLMConfig, n_items: int, state_width: int, id_width: int) -> Scorer:

@@ -22,6 +22,7 @@ SETTINGS = {
         "balance_weight": 0.01,
     },
     "lora_gate": {},
+    "collaborative": {},
     "knowledge": {"projection": "linear", "components": 256},
     "knowledge_adapter": {"components": 8, "shared_experts": 1, "specific_experts": 2, "hidden": 6, "width": 5},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
@@ -37,7 +38,9 @@ SETTINGS = {
 
 
 def create(store, settings) -> dict[str, Bridge]:
-    return create_bridges(settings, store, id_width=16, llm_width=48, embedding_norm=3.0, n_items=30, n_users=7)
+    return create_bridges(
+        settings, store, id_width=16, llm_width=48, embedding_norm=3.0, n_items=30, n_users=7, score_width=12
+    )
 
 
 @pytest.fixture(params=list(BRIDGES))
@@ -69,7 +72,11 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
         bridge.loss("id", scored(16)),
         bridge.loss("llm", scored(12)),
     ]
-    return [t for t in (*fill.tokens.values(), bridge.item_features(), pairs, *losses) if t is not None]
+    return [
+        t
+        for t in (*fill.tokens.values(), bridge.item_features(), bridge.scored_items(), pairs, *losses)
+        if t is not None
+    ]
 
 
 def test_names_directions_and_places(bridge):
@@ -111,13 +118,16 @@ def test_losses_are_scalars_that_reach_the_learner(bridge):
             assert batch.states.grad.abs().sum() > 0
 
 
-def test_features_fit_the_item_table(bridge):
+def test_features_fit_the_item_tables(bridge):
     features, pairs = bridge.item_features(), bridge.pair_features(torch.tensor([0, 6]), torch.tensor([1, 29]))
-    assert (features is not None or bridge.pair_width > 0) == (bridge.place == "features")
+    theirs = bridge.scored_items()
+    given = features is not None or theirs is not None or bridge.pair_width > 0
+    assert given == (bridge.place == "features")
     assert pairs.shape == (2, bridge.pair_width)
-    if features is not None:
-        assert features.shape == (30, 16)
-        assert torch.equal(features[0], torch.zeros(16))
+    for table, width in ((features, 16), (theirs, 12)):
+        if table is not None:
+            assert table.shape == (30, width)
+            assert torch.equal(table[0], torch.zeros(width))
 
 
 def test_parameters_belong_to_the_receiving_side_and_all_learn(bridge, context):
@@ -172,8 +182,8 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 
 def test_order_is_the_registrys(full_store):
-    names = ["store", "mformer", "lora_gate", "knowledge", "knowledge_adapter", "readback", "smoothing", "distill"]
-    assert list(BRIDGES) == names
+    names = ["store", "mformer", "lora_gate", "collaborative", "knowledge", "knowledge_adapter", "readback"]
+    assert list(BRIDGES) == [*names, "smoothing", "distill"]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 

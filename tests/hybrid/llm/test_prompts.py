@@ -121,3 +121,31 @@ def test_beginning_of_text_token_stays_first(titles: list[str], histories) -> No
 def test_empty_instruction_is_refused(titles: list[str]) -> None:
     with pytest.raises(UserError, match=r"llm\.prompt\.instruction is empty"):
         PromptBuilder(tiny_tokenizer(), titles, PromptConfig(instruction=""))
+
+
+@pytest.fixture
+def vector_builder(titles: list[str]) -> PromptBuilder:
+    config = PromptConfig(items="vectors", instruction="Seen:", history_items=3, targets_per_prompt=2)
+    return PromptBuilder(tiny_tokenizer(), titles, config)
+
+
+def test_items_read_as_vectors_take_one_place_for_everything(vector_builder: PromptBuilder, histories) -> None:
+    windows = last_windows(histories([9, 1, 2, 3], [11]), most_targets=2)
+    batch = vector_builder.build(windows, EVERYTHING, id_length=3)
+    head = 3 + len("Seen:")  # of two prefix tokens and a user's
+    assert batch.lengths.tolist() == [head + 3, head + 1] == vector_builder.lengths(windows, EVERYTHING).tolist()
+    assert batch.vector_ids.tolist() == batch.item_ids.tolist() == [1, 2, 3, 11]
+    places = [(0, head), (0, head + 1), (0, head + 2), (1, head)]
+    assert list(zip(*(part.tolist() for part in batch.vector_index), strict=True)) == places
+    assert [part.tolist() for part in batch.item_index] == [part.tolist() for part in batch.vector_index]
+    assert list(zip(*(part.tolist() for part in batch.suffix_index), strict=True)) == places[1:]
+    assert batch.targets.tolist() == [3, 0, 0]
+
+
+def test_without_history_the_state_after_the_instruction_predicts(vector_builder: PromptBuilder, histories) -> None:
+    targets = Targets(np.array([0, 1]), np.array([3, 4]), histories([2], []))
+    windows = target_windows(histories([2], []), targets)
+    batch = vector_builder.build(windows, SlotLayout(), id_length=2)
+    assert batch.lengths.tolist() == [6, 5] == vector_builder.lengths(windows, SlotLayout()).tolist()
+    assert [part.tolist() for part in batch.suffix_index] == [[0, 1], [5, 4]]
+    assert batch.item_ids.tolist() == []

@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hybrid.config.schema import LoRAConfig, ScorerConfig
+from hybrid.config.schema import LoRAConfig, PromptConfig, ScorerConfig
 from hybrid.errors import UserError
+from hybrid.llm.item_vectors import Encoding, encode_items
 from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
 from hybrid.llm.recommender import LLMRecommender
+from hybrid.llm.tiny import tiny_tokenizer
 from hybrid.llm.windows import last_windows
 from hybrid.modes import inference, set_learning
 
@@ -220,3 +222,68 @@ def test_sleeping_recommender_can_be_woken(make_recommender) -> None:
     assert not any(parameter.requires_grad for parameter in recommender.parameters())
     set_learning([recommender], recommender.trainable_parameters(), learning=True)
     assert sum(parameter.requires_grad for parameter in recommender.parameters()) == 13
+
+
+VECTORS = PromptConfig(items="vectors", vector_dropout=0.0, instruction="Seen:", history_items=4, targets_per_prompt=2)
+
+
+@pytest.fixture
+def vector_recommender(make_recommender) -> LLMRecommender:
+    recommender = make_recommender(prompt=VECTORS)
+    recommender.reader.set_vectors(torch.randn(12, 32, generator=torch.Generator().manual_seed(2)))
+    return recommender
+
+
+def vector_batch(titles, histories, layout: SlotLayout, rows: tuple[list[int], ...]) -> PromptBatch:
+    builder = PromptBuilder(tiny_tokenizer(), titles, VECTORS)
+    return builder.build(last_windows(histories(*rows), most_targets=2), layout, id_length=4)
+
+
+def test_items_read_as_vectors_enter_as_their_tokens(vector_recommender, titles, histories) -> None:
+    recommender = vector_recommender
+    batch = vector_batch(titles, histories, SlotLayout(item=True), ([1, 2, 3], [6]))
+    beside = torch.randn(4, 32)
+    states = recommender.states(batch, {"item": beside})
+    tokens = recommender.reader(torch.tensor([1, 2, 3, 6])) + beside
+    assert recommender.reader(torch.tensor([5])).norm().item() == pytest.approx(recommender.embedding_norm, rel=1e-3)
+    instruction = recommender.backbone.embeddings[batch.tokens[0, : len("Seen:")]]
+    for row, (items, kept) in enumerate([([0, 1, 2], [1, 2]), ([3], [0])]):
+        alone = recommender.backbone.model(inputs_embeds=torch.cat([instruction, tokens[items]])[None])
+        expected = alone.last_hidden_state[0, len(instruction) :][kept]
+        torch.testing.assert_close(states[[0, 1] if row == 0 else [2]], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_reads_vectors_learns_and_the_suffix_does_not(vector_recommender, titles, histories) -> None:
+    recommender = vector_recommender
+    wake_adapter(recommender)
+    recommender.scorer.set_item_vectors(torch.randn(12, 32))
+    states = recommender.states(vector_batch(titles, histories, SlotLayout(), ([1, 2, 3],)))
+    (recommender.user_states(states) @ recommender.item_matrix().T)[:, 1].sum().backward()
+    assert all(parameter.grad is not None for parameter in recommender.trainable_parameters())
+    assert recommender.suffix.grad is None
+    assert recommender.reader.projection.weight.grad.abs().sum() > 0
+
+
+def test_features_are_added_to_the_scored_vectors(make_recommender) -> None:
+    recommender = make_recommender()
+    recommender.scorer.set_item_vectors(torch.randn(12, 32))
+    added = torch.randn(12, 6)
+    own = recommender.scorer.item_projection(recommender.scorer.item_vectors)
+    recommender.attach_item_features(lambda: added)
+    torch.testing.assert_close(recommender.item_matrix(), torch.nn.functional.normalize(own + added, dim=1))
+
+
+def test_the_reader_is_saved_and_loaded(vector_recommender, make_recommender, tmp_path: Path) -> None:
+    wake_adapter(vector_recommender)
+    vector_recommender.save(tmp_path / "saved")
+    again = make_recommender(seed=5, prompt=VECTORS)
+    again.load(tmp_path / "saved")
+    items = torch.tensor([1, 11])
+    assert torch.equal(again.reader(items), vector_recommender.reader(items))
+    assert again.reader.ready
+
+
+def test_a_tuned_adapter_is_set_aside_for_texts_that_it_never_read(vector_recommender, titles) -> None:
+    before = encode_items(vector_recommender, titles, Encoding())
+    wake_adapter(vector_recommender)
+    assert torch.equal(encode_items(vector_recommender, titles, Encoding()), before)
