@@ -1,8 +1,11 @@
 """All bridges by name. A new one is a file, a line here and a place in the contract test."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from bridges.collaborative import CollaborativeFeatures
 from bridges.distill import MutualDistillation
@@ -11,6 +14,7 @@ from bridges.knowledge import KnowledgeFeatures
 from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.lora_gate import LoraGate
 from bridges.mformer import MFormer
+from bridges.neighbours import SharedOffsets
 from bridges.protocols import Bridge
 from bridges.readback import ReadBack
 from bridges.sharing import ExchangeStore
@@ -25,6 +29,7 @@ BRIDGES: dict[str, type[Bridge]] = {
         LoraGate,
         CollaborativeFeatures,
         KnowledgeFeatures,
+        SharedOffsets,
         KnowledgeAdapter,
         ReadBack,
         SmoothedTargets,
@@ -43,6 +48,7 @@ def create_bridges(
     other_widths: tuple[int, ...] = (),
     n_users: int = 0,
     score_width: int = 0,
+    own_items: Callable[[], Tensor] = lambda: torch.empty(0),
 ) -> dict[str, Bridge]:
     """The bridges named in ``settings``, in the registry's order whatever the order there.
 
@@ -61,6 +67,7 @@ def create_bridges(
         "other_widths": other_widths,
         "n_users": n_users,
         "score_width": score_width,
+        "own_items": own_items,
     }
     return {name: _create(name, settings[name], shared) for name in BRIDGES if name in settings}
 

@@ -235,8 +235,9 @@ def create_exchange(
     settings = {name: own for name, own in enabled_settings(config, arm).items() if task in BRIDGES[name].tasks}
     if settings and id_model is not None:
         widths = tuple(model.width for model in others)
+        own = {"own_items": id_model.own_table} if isinstance(id_model, IDModel) else {}
         created = create_bridges(
-            settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users, score_width
+            settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users, score_width, **own
         )
         allowed = DIRECTIONS[arm] | {"both"}
         bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}

@@ -95,6 +95,23 @@ class SmoothingConfig:
 
 
 @dataclass(frozen=True)
+class NeighboursConfig:
+    """Shared offsets: in the ID item table an item has a part in what its nearest by text have learned (llm2id,
+    features)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    weight: NotNegativeFloat = 0.5
+    """How much of the neighbours' mean own vector is added to an item's own."""
+    neighbours: Positive = 20
+    """Neighbours of an item."""
+    temperature: PositiveFloat = 0.05
+    """Temperature of the softmax over the neighbours' cosines."""
+    components: Positive = 256
+    """Whitened principal components of the item vectors in which neighbours are found."""
+
+
+@dataclass(frozen=True)
 class DistillConfig:
     """Mutual distillation: each side learns from the other's ranking, which it sees as constant (both, targets)."""
 
@@ -168,6 +185,7 @@ class BridgesConfig:
     lora_gate: LoraGateConfig = field(default_factory=LoraGateConfig)
     collaborative: CollaborativeConfig = field(default_factory=CollaborativeConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
+    neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
     knowledge_adapter: KnowledgeAdapterConfig = field(default_factory=KnowledgeAdapterConfig)
     readback: ReadBackConfig = field(default_factory=ReadBackConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)

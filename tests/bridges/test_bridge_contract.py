@@ -25,6 +25,7 @@ SETTINGS = {
     "collaborative": {},
     "knowledge": {"projection": "linear", "components": 256},
     "knowledge_adapter": {"components": 8, "shared_experts": 1, "specific_experts": 2, "hidden": 6, "width": 5},
+    "neighbours": {"weight": 0.5, "neighbours": 3, "temperature": 0.05, "components": 16},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
     "readback": {"momentum": 0.9, "align_weight": 0.1, "pull_weight": 0.0},
     "distill": {
@@ -35,12 +36,13 @@ SETTINGS = {
         "weighting": "confidence",
     },
 }
+OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)
+WITHOUT_PARAMETERS = {"lora_gate", "neighbours", "smoothing", "distill"}
 
 
 def create(store, settings) -> dict[str, Bridge]:
-    return create_bridges(
-        settings, store, id_width=16, llm_width=48, embedding_norm=3.0, n_items=30, n_users=7, score_width=12
-    )
+    sizes = {"id_width": 16, "llm_width": 48, "embedding_norm": 3.0, "n_items": 30, "n_users": 7, "score_width": 12}
+    return create_bridges(settings, store, **sizes, own_items=lambda: OWN_ITEMS)
 
 
 @pytest.fixture(params=list(BRIDGES))
@@ -131,9 +133,9 @@ def test_features_fit_the_item_tables(bridge):
 
 
 def test_parameters_belong_to_the_receiving_side_and_all_learn(bridge, context):
-    # Targets need no parameters, and a gate's are the adapter's; all others train theirs, through their own place only.
+    # A gate's parameters are the adapter's; all others train theirs, through their own place only.
     parameters = list(bridge.parameters())
-    assert bool(parameters) == (bridge.place not in ("targets", "weights"))
+    assert bool(parameters) == (bridge.name not in WITHOUT_PARAMETERS)
     if bridge.direction == "id2llm":
         assert bool(bridge.slots()) == (bridge.place == "prompt")
         assert bridge.item_features() is None
@@ -182,8 +184,8 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 
 def test_order_is_the_registrys(full_store):
-    names = ["store", "mformer", "lora_gate", "collaborative", "knowledge", "knowledge_adapter", "readback"]
-    assert list(BRIDGES) == [*names, "smoothing", "distill"]
+    names = ["store", "mformer", "lora_gate", "collaborative", "knowledge", "neighbours", "knowledge_adapter"]
+    assert list(BRIDGES) == [*names, "readback", "smoothing", "distill"]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 

@@ -1,7 +1,5 @@
 """Smoothed targets: equal to a cross-entropy with the smoothed distribution, over the right neighbours."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +8,7 @@ from torch.nn import functional as F
 from bridges.errors import BridgeError
 from bridges.protocols import ScoredBatch
 from bridges.sharing import ExchangeStore
-from bridges.smoothing import SmoothedTargets, nearest_items
+from bridges.smoothing import SmoothedTargets
 
 N_ITEMS, LLM_WIDTH = 30, 48
 
@@ -28,7 +26,7 @@ def _smoothed(bridge: SmoothedTargets, targets: Tensor) -> Tensor:
     """The target distribution written out, [M, N]."""
     wanted = (1 - bridge.weight) * F.one_hot(targets, N_ITEMS).float()
     for row, target in enumerate(targets.tolist()):
-        for item, share in zip(bridge.ids[target].tolist(), bridge.shares[target].tolist(), strict=True):
+        for item, share in zip(bridge.near.ids[target].tolist(), bridge.near.shares[target].tolist(), strict=True):
             wanted[row, item] += bridge.weight * share
     return wanted
 
@@ -50,26 +48,6 @@ def test_hard_loss_and_bridge_are_the_smoothed_loss(full_store: ExchangeStore) -
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_items_of_one_kind_are_each_others_neighbours(store: ExchangeStore, put: Callable[..., None]) -> None:
-    kinds = torch.arange(N_ITEMS) % 5
-    put(store, "llm", "text", F.one_hot(kinds, LLM_WIDTH).float() * 10 + 0.01 * torch.randn(N_ITEMS, LLM_WIDTH))
-    bridge = SmoothedTargets(store, N_ITEMS, LLM_WIDTH, 0.2, 3, temperature=0.05, components=4)
-    bridge.refresh()
-    assert (kinds[bridge.ids[1:]] == kinds[1:, None]).all()
-    assert (bridge.ids[1:] != torch.arange(1, N_ITEMS)[:, None]).all()
-    assert (bridge.ids[1:] > 0).all()
-    assert bridge.shares.sum(dim=1).tolist() == pytest.approx([1.0] * N_ITEMS)
-
-
-def test_neighbours_equal_a_sort_of_all_cosines() -> None:
-    unit = F.normalize(torch.randn(12, 6, dtype=torch.float64), dim=1)
-    cosines, ids = nearest_items(unit, 3)
-    for item in range(1, 12):
-        wanted = sorted(((unit[item] @ unit[other]).item(), other) for other in range(1, 12) if other != item)[:-4:-1]
-        assert ids[item].tolist() == [other for _, other in wanted]
-        assert cosines[item].tolist() == pytest.approx([cosine for cosine, _ in wanted])
-
-
 def test_nothing_before_the_llm_has_written_and_nothing_for_the_llm(
     store: ExchangeStore, full_store: ExchangeStore
 ) -> None:
@@ -77,16 +55,6 @@ def test_nothing_before_the_llm_has_written_and_nothing_for_the_llm(
     assert bridge.loss("id", _batch()) is None
     bridge.refresh()
     assert bridge.loss("llm", _batch()) is None
-
-
-def test_axes_stay_when_the_llm_encodes_again(full_store: ExchangeStore, put: Callable[..., None]) -> None:
-    bridge = _bridge(full_store)
-    bridge.refresh()
-    basis, ids = bridge.basis.clone(), bridge.ids.clone()
-    put(full_store, "llm", "text", torch.randn(N_ITEMS, LLM_WIDTH), step=2)
-    bridge.refresh()
-    assert torch.equal(bridge.basis, basis)
-    assert not torch.equal(bridge.ids, ids)
 
 
 def test_settings_out_of_range_are_refused(store: ExchangeStore) -> None:

@@ -1,0 +1,63 @@
+"""Shared offsets: in the ID item table an item has a part in what its nearest by text have learned (llm2id).
+
+``e_i = b_i + w sum_j p(j | i) b_j``, with b the ID model's own item vectors and p as in `bridges.smoothing`: one step
+of propagation over the graph of texts, as LightGCN (arXiv 2002.02126) takes over that of interactions. What is learned
+of j so moves its neighbours too, which helps rare items most. At export the sum is the table: serving costs the same.
+"""
+
+from collections.abc import Callable, Collection
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from bridges.errors import BridgeError
+from bridges.protocols import Bridge, Direction, Kind, Place, Side
+from bridges.sharing import ExchangeStore
+from bridges.text_neighbours import TextNeighbours
+
+
+class SharedOffsets(Bridge):
+    """Adds w A b [N, D] to the item table b; has no parameters, its gradient reaches b.
+
+    Raises BridgeError for settings out of range.
+    """
+
+    name: ClassVar[str] = "neighbours"
+    direction: ClassVar[Direction] = "llm2id"
+    place: ClassVar[Place] = "features"
+
+    def __init__(
+        self,
+        store: ExchangeStore,
+        own_items: Callable[[], Tensor],
+        n_items: int,
+        llm_width: int,
+        weight: float,
+        neighbours: int,
+        temperature: float,
+        components: int,
+    ) -> None:
+        super().__init__()
+        if weight < 0:
+            raise BridgeError(f"neighbours: weight {weight} must not be negative")
+        self._store, self._own_items = store, own_items
+        self.weight = weight
+        self.near = TextNeighbours(n_items, llm_width, neighbours, temperature, components)
+
+    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
+        """See `Bridge`."""
+        return {("llm", "text")} if self.weight else set()
+
+    def refresh(self) -> None:
+        """Find the neighbours again from the store's text vectors."""
+        if self.weight:
+            self.near.refresh(self._store)
+
+    def item_features(self) -> Tensor | None:
+        """w A b [N, D], row 0 zero; None without neighbours."""
+        if not self.near.ready:
+            return None
+        own = self._own_items()
+        with torch.autocast(own.device.type, enabled=False):
+            return self.weight * self.near.mean_of(own)

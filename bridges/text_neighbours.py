@@ -1,0 +1,80 @@
+"""Which items are near which by their texts: the graph that knowledge of the LLM spreads along.
+
+Letters: N items (row 0 is padding), H LLM width, C whitened components, K neighbours.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bridges.errors import BridgeError
+from bridges.sharing import ExchangeStore
+from bridges.whitening import Whitening, component_count
+
+CHUNK_ELEMENTS = 2**24
+
+
+class TextNeighbours(nn.Module):
+    """The K nearest other items of each item, and a softmax over their cosines / temperature.
+
+    Cosines are those of the LLM's whitened text vectors; the axes are fitted to the first vectors and kept. Raises
+    BridgeError for settings out of range.
+    """
+
+    ids: Tensor
+    """[N, K]; meaningless until `ready`."""
+    shares: Tensor
+    """[N, K] sums to one over K; zero for row 0."""
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, n_items: int, llm_width: int, neighbours: int, temperature: float, components: int) -> None:
+        super().__init__()
+        if neighbours < 1 or temperature <= 0:
+            raise BridgeError(f"neighbours {neighbours} and temperature {temperature} must be positive")
+        self.temperature = temperature
+        self.ready = False
+        count = min(neighbours, n_items - 2)
+        self.register_buffer("ids", torch.zeros(n_items, count, dtype=torch.long))
+        self.register_buffer("shares", torch.zeros(n_items, count))
+        self.register_buffer("mean", torch.zeros(llm_width))
+        self.register_buffer("basis", torch.zeros(llm_width, component_count(n_items, llm_width, components)))
+
+    @torch.no_grad()
+    def refresh(self, store: ExchangeStore) -> None:
+        """Find the neighbours again from the store's text vectors, where it has some."""
+        if not store.has("llm", "text"):
+            return
+        vectors = store.read("llm", "text").to(self.mean.device)
+        if not self.basis.any():
+            whitening = Whitening.fit(vectors, self.basis.shape[1])
+            self.mean.copy_(whitening.mean)
+            self.basis.copy_(whitening.basis)
+        unit = F.normalize(Whitening(self.mean, self.basis).apply(vectors), dim=1)
+        cosines, ids = nearest_items(unit, self.ids.shape[1])
+        self.ids.copy_(ids)
+        self.shares.copy_((cosines / self.temperature).softmax(dim=1))
+        self.shares[0] = 0
+        self.ready = True
+
+    def mean_of(self, table: Tensor, items: Tensor | None = None) -> Tensor:
+        """Weighted mean of the neighbours' rows of ``table`` [N, P], for ``items`` [M] (none: all), [M, P]."""
+        ids, shares = (self.ids, self.shares) if items is None else (self.ids[items], self.shares[items])
+        return F.embedding_bag(ids, table, per_sample_weights=shares.to(table.dtype), mode="sum")
+
+
+def nearest_items(unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` nearest other items of each row of ``unit`` [N, C], by cosine: (cosines, ids), each [N, count].
+
+    Row 0 is never a neighbour.
+    """
+    cosines, ids = [], []
+    for first in range(0, len(unit), step := max(1, CHUNK_ELEMENTS // len(unit))):
+        scores = unit[first : first + step] @ unit.T
+        own = torch.arange(len(scores), device=unit.device)
+        scores[own, first + own] = -torch.inf
+        scores[:, 0] = -torch.inf
+        best = scores.topk(count, dim=1)
+        cosines.append(best.values)
+        ids.append(best.indices)
+    return torch.cat(cosines), torch.cat(ids)
