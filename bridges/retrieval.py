@@ -5,11 +5,11 @@ is exactly what comparing the target with every behaviour, one by one, would fin
 `bridges.semantic_space` are exact, so that how similar and how late a behaviour is fit into one integer key, and no two
 keys of a sample are equal.
 
-Two ways lead to the keys. `_Table` multiplies all items of the targets with all items at once and ranks the items for
-each target; rank and position are mostly small enough for 32 bits. It pays where the pairs (sample, behaviour) are many
-beside the catalogue. `_Pairs` lets FAISS compare each target with its own behaviours where they lie in the index, and
-computes keys, whole multiples of 2^-44, only for those that float32 cannot rule out; it pays for few samples and for
-large catalogues.
+Two ways lead to the keys. `_Table` multiplies all items with all items and ranks them for each target, after which a
+pair (sample, behaviour) costs no more than to look its rank up; rank and position are mostly small enough for 32 bits.
+It pays where such pairs are many beside the pairs of items. `_Pairs` lets FAISS compare each target with its own
+behaviours where they lie in the index, and computes keys, whole multiples of 2^-44, only for those that float32 cannot
+rule out; it pays for few samples and for large catalogues.
 
 Letters: S samples, K behaviours kept, N items (row 0 is padding), P width of the space, B samples at once, L history
 length, T targets at once.
@@ -28,17 +28,21 @@ from bridges.errors import BridgeError
 from bridges.semantic_space import GRID_BITS
 
 POSITION_BITS = 62 - 2 * GRID_BITS
-LONGEST_HISTORY = 1 << POSITION_BITS
+LONGEST_HISTORY = MOST_ITEMS_RANKED = 1 << POSITION_BITS
 BATCH_PAIRS = 1 << 17
 """Pairs (sample, behaviour) in memory at once."""
 TABLE_ENTRIES = 1 << 18
+"""Ranks in a table; so few that it stays near the processor."""
+DEARER = 3
+"""What a pair (sample, behaviour) costs in `_Pairs`, beside what a pair of items costs in `_Table`."""
+PRODUCT_ENTRIES = 1 << 20
 """Similarities in memory at once."""
 
 
 def most_similar(
     vectors: np.ndarray, items: np.ndarray, starts: np.ndarray, ends: np.ndarray, targets: np.ndarray, count: int
 ) -> np.ndarray:
-    """Rows of the K = ``count`` behaviours most similar to each target, [S, K] int64 in time order, then -1.
+    """Rows of the K = ``count`` behaviours most similar to each target, [S, K] in time order, then -1.
 
     Args:
         vectors: [N, P] of `semantic_space`.
@@ -46,8 +50,9 @@ def most_similar(
         starts, ends: [S] each sample's history is ``items[start:end]``; nothing later is ever looked at.
         targets: [S] items.
 
-    Memory is bounded by `BATCH_PAIRS` and `TABLE_ENTRIES` whatever S, L and N. Raises BridgeError for K below 1 and
-    for a history of more than `LONGEST_HISTORY` behaviours.
+    The rows are of 32 bits where these are enough. Beside them and a few numbers per sample, memory is bounded by
+    `BATCH_PAIRS` and `PRODUCT_ENTRIES` whatever S, L and N. Raises BridgeError for K below 1 and for a history of more
+    than `LONGEST_HISTORY` behaviours.
     """
     lengths = ends - starts
     if count < 1:
@@ -56,30 +61,33 @@ def most_similar(
         raise BridgeError(
             f"retrieval: a history has {lengths.max()} behaviours; at most {LONGEST_HISTORY} are searched"
         )
-    found = np.full((len(targets), count), -1, dtype=np.int64)
-    wanted, row = np.unique(targets, return_inverse=True)
-    dense = lengths.sum() >= len(wanted) * len(vectors)
+    found = np.full((len(targets), count), -1, dtype=np.int32 if len(items) < 2**31 else np.int64)
+    longest = max(1, int(lengths.max(initial=0)))
+    dense = len(vectors) <= MOST_ITEMS_RANKED and DEARER * lengths.sum() >= len(vectors) ** 2
+    bits = max(1, (longest - 1).bit_length()) if dense else POSITION_BITS
     # What is read behind a history is thrown away, but there must be something to read.
-    readable = np.append(items, np.zeros(lengths.max(initial=0) + 1, items.dtype)).astype(np.int64)
-    bits = max(1, int(lengths.max(initial=0) - 1).bit_length()) if dense else POSITION_BITS
+    readable = np.append(items, np.zeros(longest, items.dtype)).astype(np.min_scalar_type(len(vectors)))
+    windows = sliding_window_view(readable, longest)  # a view
 
-    def search(scores: _Keys, batch: np.ndarray) -> None:
-        windows = sliding_window_view(readable, max(1, lengths[batch[-1]]))  # a view
-        keys = scores.keys(batch, windows[starts[batch]], lengths[batch], count)  # [B, L]
-        rows = _rows(keys, starts[batch], count, bits)
-        found[batch, : rows.shape[1]] = rows
+    def search(scores: _Keys, batches: list[np.ndarray]) -> None:
+        for batch in batches:
+            begins, sizes = starts[batch].astype(found.dtype), lengths[batch]
+            keys = scores.keys(batch, windows[:, : max(1, sizes[-1])][begins], sizes, count)  # [B, L]
+            rows = _rows(keys, begins, sizes, count, bits)
+            found[batch, : rows.shape[1]] = rows
 
-    # FAISS has threads of its own.
-    with ThreadPoolExecutor(torch.get_num_threads() if dense else 1) as pool:
-        for chosen, scores in _table_blocks(vectors, wanted, row, bits) if dense else _all_pairs(vectors, targets):
-            order = chosen[np.argsort(lengths[chosen], kind="stable")]
-            list(pool.map(partial(search, scores), _batches(order, lengths)))  # raises what a thread raised
+    threads = torch.get_num_threads() if dense else 1  # FAISS has threads of its own
+    with ThreadPoolExecutor(threads) as pool:
+        for chosen, scores in _tables(vectors, targets, lengths, bits) if dense else _pairs(vectors, targets, lengths):
+            batches = list(_batches(chosen, lengths))
+            shares = [batches[number::threads] for number in range(threads)]
+            list(pool.map(partial(search, scores), shares))  # raises what a thread raised
     return found
 
 
 class _Keys(Protocol):
     def keys(self, batch: np.ndarray, histories: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
-        """Keys [B, L] of the histories [B, L], shortest first; the histories may be overwritten.
+        """Keys [B, L] of the histories [B, L], shortest first.
 
         `_nothing` behind their ends, and where a behaviour is certainly not among the K most similar.
         """
@@ -88,19 +96,21 @@ class _Keys(Protocol):
 class _Table:
     """How similar all items are to T targets, [T, N]: their ranks, shifted to make room for ``bits`` of a position."""
 
-    def __init__(self, cosines: np.ndarray, row: np.ndarray, bits: int) -> None:
+    def __init__(self, cosines: np.ndarray, targets: np.ndarray, first: int, bits: int) -> None:
         small = cosines.shape[1].bit_length() + bits < 32
         self.table: np.ndarray = _ranks(cosines).astype(np.int32 if small else np.int64)
         self.table <<= bits
-        self.row = row
-        """[S] row of each sample's target; right for the samples of this block."""
+        self.targets, self.first, self.bits = targets, first, bits
+        """[S] all targets; those of this table are the items from ``first`` on."""
 
     def keys(self, batch: np.ndarray, histories: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
-        n_items = self.table.shape[1]
-        histories += self.row[batch, None] * n_items
-        keys = np.take(self.table, histories, mode="clip")  # all are inside; to check that takes as long again
+        row = (self.targets[batch] - self.first) * self.table.shape[1]
+        places = torch.from_numpy(histories + row[:, None].astype(np.int32))
+        # Faster than numpy's `take`, and content with indices of 32 bits.
+        found = torch.index_select(torch.from_numpy(self.table).view(-1), 0, places.view(-1))
+        keys: np.ndarray = found.numpy().reshape(histories.shape)
         keys += np.arange(keys.shape[1], dtype=keys.dtype)
-        return _end(keys, lengths, _nothing(keys))
+        return _end(keys, lengths, _nothing(keys.dtype, self.bits))
 
 
 class _Pairs:
@@ -117,7 +127,7 @@ class _Pairs:
         self.error = 2 * vectors.shape[1] * 2.0**-24
 
     def keys(self, batch: np.ndarray, histories: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
-        keys = np.full(histories.shape, np.iinfo(np.int64).min)
+        keys = np.full(histories.shape, _nothing(np.dtype(np.int64), POSITION_BITS))
         sample, place = self._candidates(batch, histories, lengths, count).nonzero()
         for part in np.array_split(np.arange(len(sample)), 1 + len(sample) * self.vectors.shape[1] // TABLE_ENTRIES):
             row, column = sample[part], place[part]
@@ -128,7 +138,7 @@ class _Pairs:
 
     def _candidates(self, batch: np.ndarray, histories: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
         """[B, L] bool, all that may be among the K most similar, given how far off float32 can be."""
-        ids = _end(histories.copy(), lengths, -1)
+        ids = _end(histories.astype(np.int64), lengths, -1)
         cosines = np.empty(ids.shape, dtype=np.float32)
         queries = np.ascontiguousarray(self.vectors[self.targets[batch]])
         # FAISS gives -inf for the id -1.
@@ -140,34 +150,54 @@ class _Pairs:
         return (ids >= 0) & (cosines >= threshold[:, None] - 2 * self.error)
 
 
-def _table_blocks(
-    vectors: np.ndarray, wanted: np.ndarray, row: np.ndarray, bits: int
+def _tables(
+    vectors: np.ndarray, targets: np.ndarray, lengths: np.ndarray, bits: int
 ) -> Iterator[tuple[np.ndarray, _Keys]]:
-    """(samples, their keys), so many targets at a time that their table stays small and near the processor."""
-    wide, order = vectors.astype(np.float64), np.argsort(row, kind="stable")
-    sizes, size = np.bincount(row), max(1, TABLE_ENTRIES // len(vectors))
-    ends = np.append(0, np.cumsum(sizes))
-    for first in range(0, len(wanted), size):
-        last = min(first + size, len(wanted))
-        yield order[ends[first] : ends[last]], _Table(wide[wanted[first:last]] @ wide.T, row - first, bits)
+    """(samples by rising length, their keys), so many targets at a time that their table stays small."""
+    wide, n_items = vectors.astype(np.float64), len(vectors)
+    size = max(1, TABLE_ENTRIES // n_items)
+    tables = (targets // size).astype(np.int64)
+    ends = np.append(0, np.cumsum(np.bincount(tables, minlength=-(-n_items // size))))
+    tables <<= POSITION_BITS + 1
+    tables += lengths
+    order = np.argsort(tables)
+    for some in _ranges(0, n_items, max(size, PRODUCT_ENTRIES // n_items // size * size)):
+        cosines = wide[some] @ wide.T
+        for part in _ranges(some.start, some.stop, size):
+            number = part.start // size
+            chosen = order[ends[number] : ends[number + 1]]
+            if len(chosen):
+                near = cosines[part.start - some.start : part.stop - some.start]
+                yield chosen, _Table(near, targets, part.start, bits)
 
 
-def _all_pairs(vectors: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.ndarray, _Keys]]:
-    yield np.arange(len(targets)), _Pairs(vectors, targets)
+def _pairs(vectors: np.ndarray, targets: np.ndarray, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, _Keys]]:
+    yield np.argsort(lengths), _Pairs(vectors, targets)
+
+
+def _ranges(first: int, last: int, size: int) -> Iterator[slice]:
+    """[first, last) in slices of at most ``size``."""
+    return (slice(begin, min(begin + size, last)) for begin in range(first, last, size))
 
 
 def _ranks(cosines: np.ndarray) -> np.ndarray:
-    """Ranks from 0 in each row of [T, N]; equal cosines have the same one."""
-    order = np.argsort(cosines, axis=1)
-    steps = np.diff(np.take_along_axis(cosines, order, axis=1), axis=1) > 0
-    ranks = np.zeros(cosines.shape, dtype=np.int64)
-    np.put_along_axis(ranks, order[:, 1:], np.cumsum(steps, axis=1), axis=1)
-    return ranks
+    """Ranks from 0 in each row of [T, N], int32; equal cosines have the same one."""
+    # Sorting numbers that carry their item is faster than `argsort`.
+    n_rows, n_items = cosines.shape
+    ordered = _shifted(cosines) + np.arange(n_items)
+    ordered.sort(axis=1)
+    places = (ordered & (MOST_ITEMS_RANKED - 1)) + n_items * np.arange(n_rows)[:, None]
+    ordered >>= POSITION_BITS
+    steps = np.zeros(cosines.shape, dtype=np.int32)
+    np.cumsum(ordered[:, 1:] != ordered[:, :-1], axis=1, out=steps[:, 1:])
+    ranks = np.empty(cosines.size, dtype=np.int32)
+    ranks[places] = steps
+    return ranks.reshape(cosines.shape)
 
 
-def _nothing(keys: np.ndarray) -> int:
-    """Key of a behaviour that does not exist, or that is not among the most similar."""
-    return int(np.iinfo(keys.dtype).min)
+def _nothing(dtype: np.dtype, bits: int) -> int:
+    """Key of a behaviour that does not exist, or that is not among the most similar: its position is the highest."""
+    return int(np.iinfo(dtype).min) + (1 << bits) - 1
 
 
 def _shifted(cosines: np.ndarray) -> np.ndarray:
@@ -192,15 +222,14 @@ def _batches(order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
         end = max(0, end - size)
 
 
-def _rows(keys: np.ndarray, starts: np.ndarray, count: int, bits: int) -> np.ndarray:
-    """Rows of the K largest keys [B, L] in time order, [B, min(K, L)]; -1 behind them.
+def _rows(keys: np.ndarray, starts: np.ndarray, lengths: np.ndarray, count: int, bits: int) -> np.ndarray:
+    """Rows of the K largest keys [B, L] in time order, [B, min(K, L)]; -1 behind them. The keys are shuffled.
 
     The low ``bits`` of a key are the position.
     """
     surplus = keys.shape[1] - count
     if surplus > 0:
-        keys = np.partition(keys, surplus, axis=1)[:, surplus:]
-    beyond = 1 << bits
-    places = np.where(keys == _nothing(keys), beyond, keys & (beyond - 1))
+        keys.partition(surplus, axis=1)
+    places = keys[:, max(0, surplus) :] & ((1 << bits) - 1)
     places.sort(axis=1)
-    return np.where(places == beyond, -1, places + starts[:, None])
+    return _end(places + starts[:, None], lengths, -1)

@@ -15,7 +15,7 @@ class BehaviourSelector(Protocol):
     """Selects behaviours from each sample's earlier history."""
 
     def select(self, samples: Samples, count: int) -> np.ndarray:
-        """Positions in ``samples.behaviours``, [M, K] int64, K = ``count``: in time order, padded at the end with -1.
+        """Positions in ``samples.behaviours``, [M, K] whole, K = ``count``: in time order, padded at the end with -1.
 
         Each lies in its sample's [start, end).
         """

@@ -19,14 +19,14 @@ def use(monkeypatch):
 
     def choose(way):
         if way == "table":
-            bits, blocks = retrieval.POSITION_BITS, retrieval._table_blocks
-            forced = lambda v, t: blocks(v, *np.unique(t, return_inverse=True), bits)  # noqa: E731
-            monkeypatch.setattr(retrieval, "_all_pairs", forced)
+            bits, tables = retrieval.POSITION_BITS, retrieval._tables
+            monkeypatch.setattr(retrieval, "_pairs", lambda *samples: tables(*samples, bits))
         else:
-            pairs = retrieval._all_pairs
-            monkeypatch.setattr(retrieval, "_table_blocks", lambda v, w, row, bits: pairs(v, w[row]))
+            pairs = retrieval._pairs
+            monkeypatch.setattr(retrieval, "_tables", lambda *samples: pairs(*samples[:-1]))
         monkeypatch.setattr(retrieval, "BATCH_PAIRS", 100)
         monkeypatch.setattr(retrieval, "TABLE_ENTRIES", 200)
+        monkeypatch.setattr(retrieval, "PRODUCT_ENTRIES", 500)
 
     return choose
 
@@ -130,6 +130,7 @@ def test_a_history_of_10000_behaviours_in_bounded_memory(use, way, monkeypatch):
     use(way)
     monkeypatch.setattr(retrieval, "BATCH_PAIRS", 1 << 16)
     monkeypatch.setattr(retrieval, "TABLE_ENTRIES", 1 << 16)
+    monkeypatch.setattr(retrieval, "PRODUCT_ENTRIES", 1 << 16)
     generator = np.random.default_rng(2)
     vectors = on_grid(np.vstack([np.zeros(8), generator.normal(size=(400, 8))]))
     items = generator.integers(1, 401, 10_000)
@@ -145,6 +146,31 @@ def test_a_history_of_10000_behaviours_in_bounded_memory(use, way, monkeypatch):
         cosines = exact[items[: ends[sample]]] @ exact[targets[sample]]
         order = np.lexsort((np.arange(len(cosines)), cosines))
         assert found[sample].tolist() == sorted(order[-20:].tolist())
+
+
+@pytest.mark.parametrize(("n_samples", "other"), [(400, "_pairs"), (10, "_tables")])
+def test_many_samples_share_a_table_and_few_are_compared_pair_by_pair(monkeypatch, n_samples, other):
+    generator = np.random.default_rng(4)
+    vectors = on_grid(generator.normal(size=(60, 4)))
+    samples = random_samples(generator, 60, 12, 40, n_samples)
+    monkeypatch.setattr(retrieval, other, None)  # not called
+    found = most_similar(vectors, *samples, 3)
+    assert found.dtype == np.int32
+    assert np.array_equal(found, brute_force(vectors, *samples, 3))
+
+
+def test_threads_share_the_work_and_find_the_same(use):
+    use("table")
+    generator = np.random.default_rng(5)
+    vectors = on_grid(generator.normal(size=(30, 4)))
+    samples = random_samples(generator, 30, 12, 40, 60)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = most_similar(vectors, *samples, 4)
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found, brute_force(vectors, *samples, 4))
 
 
 def test_what_can_not_be_searched():
@@ -205,12 +231,11 @@ def test_keys_of_32_and_of_64_bits_find_the_same(longest):
     items, starts, ends, targets = random_samples(generator, 30, 12, longest, 400)
     expected = brute_force(vectors, items, starts, ends, targets, 3)
     assert np.array_equal(most_similar(vectors, items, starts, ends, targets, 3), expected)
-    wanted, row = np.unique(targets, return_inverse=True)
     for bits, dtype in ((6, np.int32), (26, np.int32), (27, np.int64)):
-        ((chosen, keys),) = retrieval._table_blocks(vectors, wanted, row, bits)
+        ((chosen, keys),) = retrieval._tables(vectors, targets, ends - starts, bits)
         assert keys.table.dtype == dtype
         for sample in chosen:
-            one = items[starts[sample] : ends[sample]][None].astype(np.int64)
+            one = items[starts[sample] : ends[sample]][None].astype(np.int32)
             found = keys.keys(np.array([sample]), one, np.array([one.shape[1]]), 3)
-            rows = retrieval._rows(found, starts[[sample]], 3, bits)[0]
+            rows = retrieval._rows(found, starts[[sample]], np.array([one.shape[1]]), 3, bits)[0]
             assert rows.tolist() == expected[sample, : len(rows)].tolist()
