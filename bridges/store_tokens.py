@@ -29,33 +29,35 @@ class StoreTokens(Bridge):
     place: ClassVar[Place] = "prompt"
     needs_id_states: ClassVar[bool] = True
 
-    def __init__(self, store: ExchangeStore, id_width: int, llm_width: int, embedding_norm: float) -> None:
+    def __init__(
+        self, store: ExchangeStore, id_width: int, llm_width: int, embedding_norm: float, user_token: bool
+    ) -> None:
         super().__init__()
         self._store = store
         self.id_width = id_width
-        self.user_projector = projector(id_width, llm_width, embedding_norm)
         self.item_projector = projector(id_width, llm_width, embedding_norm)
-        self.unknown_user = learned_tokens(1, llm_width, embedding_norm)
         self.unknown_item = learned_tokens(1, llm_width, embedding_norm)
+        self.user_token = user_token
+        if user_token:
+            self.user_projector = projector(id_width, llm_width, embedding_norm)
+            self.unknown_user = learned_tokens(1, llm_width, embedding_norm)
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """See `Bridge`."""
-        return {("id", "user"), ("id", "item")}
+        return {("id", "item")} | ({("id", "user")} if self.user_token else set())
 
     def slots(self) -> dict[SlotKind, int]:
-        """One user token, one token beside each title."""
-        return {"user": 1, "item": 1}
+        """One token beside each item, and one for the user where it is asked for."""
+        return {"user": 1, "item": 1} if self.user_token else {"item": 1}
 
     def fill_slots(self, context: PromptContext) -> SlotFill:
-        """``user`` [B, H] and ``item`` [S, H]."""
-        users, known_users = self._normalised("user", context.user_rows)
-        items, known_items = self._normalised("item", context.item_ids.masked_fill(context.item_ids == 0, -1))
-        return SlotFill(
-            {
-                "user": _where(known_users, self.user_projector(users), self.unknown_user),
-                "item": _where(known_items, self.item_projector(items), self.unknown_item),
-            }
-        )
+        """``item`` [S, H], and ``user`` [B, H] where it is asked for."""
+        items, known = self._normalised("item", context.item_ids.masked_fill(context.item_ids == 0, -1))
+        tokens: dict[SlotKind, Tensor] = {"item": _where(known, self.item_projector(items), self.unknown_item)}
+        if self.user_token:
+            users, known = self._normalised("user", context.user_rows)
+            tokens["user"] = _where(known, self.user_projector(users), self.unknown_user)
+        return SlotFill(tokens)
 
     def _normalised(self, kind: Kind, index: Tensor) -> tuple[Tensor, Tensor]:
         """Layer-normalised rows [R, D], zero where the store has nothing, and whether it has something [R]."""

@@ -16,6 +16,9 @@ class StoreConfig:
     """Switch of the bridge."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the old value kept when a row of the store is written again."""
+    user_token: bool = True
+    """Whether the user's state is read too, as of before a prompt's first target: of many targets in a prompt, only
+    the first then sees it as it will be when users are ranked for."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from bridges.protocols import Bridge, ScoredBatch, TopFeatures
 from bridges.registry import BRIDGES, create_bridges
 
 SETTINGS = {
-    "store": {},
+    "store": {"user_token": True},
     "mformer": {
         "experts": 4,
         "queries": 3,

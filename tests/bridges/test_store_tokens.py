@@ -9,7 +9,7 @@ from bridges.store_tokens import StoreTokens
 
 
 def make(store):
-    return StoreTokens(store, id_width=16, llm_width=48, embedding_norm=3.0)
+    return StoreTokens(store, id_width=16, llm_width=48, embedding_norm=3.0, user_token=True)
 
 
 def test_tokens_are_projections_of_normalised_store_rows(full_store, context):
@@ -62,7 +62,14 @@ def test_tokens_start_as_long_as_embeddings(full_store, context):
 
 
 def test_wrong_sizes_are_refused(full_store, context):
-    with pytest.raises(BridgeError, match="id/user is 16 wide, expected 8"):
-        StoreTokens(full_store, 8, 48, 3.0).fill_slots(context)
+    with pytest.raises(BridgeError, match="id/item is 16 wide, expected 8"):
+        StoreTokens(full_store, 8, 48, 3.0, True).fill_slots(context)
     with pytest.raises(BridgeError, match="embedding_norm must be positive"):
-        StoreTokens(full_store, 16, 48, 0.0)
+        StoreTokens(full_store, 16, 48, 0.0, True)
+
+
+def test_without_the_users_token_items_alone_are_read(full_store, context) -> None:
+    bridge = StoreTokens(full_store, 16, 48, 3.0, user_token=False)
+    assert bridge.slots() == {"item": 1}
+    assert bridge.reads({"id2llm"}) == {("id", "item")}
+    assert set(bridge.fill_slots(context).tokens) == {"item"}
