@@ -25,8 +25,12 @@ def controlled(dataset: Dataset, config: Config) -> Dataset:
 
 def permuted_texts(texts: Sequence[str], seed: int) -> list[str]:
     """Every item's text goes to another item; the padding's stays."""
-    other = others(len(texts) - 1, seed)
-    return [texts[0], *(texts[1 + number] for number in other)]
+    return [texts[number] for number in other_items(len(texts), seed)]
+
+
+def other_items(n_items: int, seed: int) -> np.ndarray:
+    """Another item for each of N, each chosen once; 0, the padding, for itself."""
+    return np.append(0, 1 + others(n_items - 1, seed))
 
 
 def others(count: int, seed: int) -> np.ndarray:

@@ -93,6 +93,8 @@ class Exchange:
     """Bridges whose parameters stay as they were drawn (a control)."""
     other_users: OtherUsers | None = None
     """Whose ID states the LLM side reads in the place of each user's (a control); None: the user's own."""
+    other_items: Tensor | None = None
+    """[N] whose row of the ID item table stands in the place of each item's for the LLM side (a control)."""
     _tables: dict[IDModel, Tensor] = field(default_factory=dict)
 
     def layout(self) -> SlotLayout:
@@ -150,6 +152,10 @@ class Exchange:
     def feature_readers(self) -> dict[str, Bridge]:
         """Bridges that read the LLM's top-layer features, by name."""
         return {name: bridge for name, bridge in self.bridges.items() if bridge.reads_features}
+
+    def shown_items(self, table: Tensor) -> Tensor:
+        """The ID item table [N, D] as the LLM side gets to see it."""
+        return table if self.other_items is None else table[self.other_items.to(table.device)]
 
     def features_losses(self, features: TopFeatures) -> dict[str, Tensor]:
         """The bridges' losses on the LLM's top-layer features, by bridge name."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.config.schema import Config
-from hybrid.controls import OtherUsers
+from hybrid.controls import OtherUsers, other_items
 from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES, Exchange, create_exchange, prefix_width
@@ -151,7 +151,7 @@ class System(BaseSystem):
         if self.recommender is not None and "id2llm" in self.exchange.directions:
             scorer = self.recommender.scorer
             if isinstance(scorer, IdHead):
-                scorer.load_table(self.need_id().item_table().detach())
+                scorer.load_table(self.exchange.shown_items(self.need_id().item_table().detach()))
 
 
 def build_system(config: Config, data: TrainingData) -> System:
@@ -191,6 +191,8 @@ def build_system(config: Config, data: TrainingData) -> System:
         exchange.fixed = frozenset({"knowledge"})
     if config.controls.id_states == "permuted":
         exchange.other_users = OtherUsers.draw(data.train, config.seed)
+    if config.controls.id_items == "permuted":
+        exchange.other_items = torch.from_numpy(other_items(data.n_items, config.seed))
     prompts = _prompts(config, data, recommender, exchange) if recommender else None
     system = System(
         config=config,

@@ -21,6 +21,7 @@ STATIC = "static_text"
 CONTROLS: dict[str, dict[str, Any]] = {
     "item_text": {"controls.item_text": "permuted"},
     "id_states": {"controls.id_states": "permuted"},
+    "id_items": {"controls.id_items": "permuted"},
     "projector": {"controls.projector": "random"},
     "llm_weights": {"controls.llm_weights": "random"},
     "sentence_encoder": {"llm.item_encoder": PACKAGED},

@@ -16,6 +16,9 @@ class ControlsConfig:
     id_states: Literal["own", "permuted"] = "own"
     """permuted: wherever the LLM side reads a user state of the ID model, it is that of another user of the train part,
     drawn by the seed, after as many interactions."""
+    id_items: Literal["own", "permuted"] = "own"
+    """permuted: wherever the LLM side reads the ID model's item table, the rows are those of other items, drawn by the
+    seed."""
     projector: Literal["learned", "random"] = "learned"
     """random: the projection of the knowledge features stays as it was drawn."""
     llm_weights: Literal["pretrained", "random"] = "pretrained"
@@ -27,11 +30,7 @@ def check_controls(config: "Config") -> None:
     controls, arm, bridges = config.controls, config.arm, config.bridges
     if controls.item_text == "permuted" and arm == "id_only":
         _refuse("item_text=permuted", "the arm id_only reads no text")
-    if controls.id_states == "permuted":
-        if arm not in ("id2llm", "both") or config.task != "ranking":
-            _refuse("id_states=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID states")
-        if not any(bridge.enabled for bridge in (bridges.store, bridges.mformer, bridges.lora_gate, bridges.distill)):
-            _refuse("id_states=permuted", "no bridge that is on reads ID states for the LLM")
+    _check_id_side(config)
     if controls.projector == "random" and (arm not in ("llm2id", "both") or not bridges.knowledge.enabled):
         _refuse("projector=random", f"in the arm {arm} with these bridges no knowledge features are projected")
     if controls.llm_weights == "random" and (arm == "id_only" or config.llm.name == "tiny-random"):
@@ -40,6 +39,22 @@ def check_controls(config: "Config") -> None:
         raise ValueError(
             "llm.item_encoder gives the vectors of item texts, which the arm id_only and llm.item_pooling=history lack"
         )
+
+
+def _check_id_side(config: "Config") -> None:
+    controls, arm, bridges = config.controls, config.arm, config.bridges
+    reads = arm in ("id2llm", "both") and config.task == "ranking"
+    if controls.id_states == "permuted":
+        if not reads:
+            _refuse("id_states=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID states")
+        reading = any(bridge.enabled for bridge in (bridges.mformer, bridges.lora_gate, bridges.distill))
+        if not reading and not (bridges.store.enabled and bridges.store.user_token):
+            _refuse("id_states=permuted", "no bridge that is on reads ID states for the LLM")
+    if controls.id_items == "permuted":
+        if not reads:
+            _refuse("id_items=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID item table")
+        if not any(bridge.enabled for bridge in (bridges.store, bridges.collaborative, bridges.distill)):
+            _refuse("id_items=permuted", "no bridge that is on reads the ID item table for the LLM")
 
 
 def _refuse(setting: str, reason: str) -> None:

@@ -77,7 +77,7 @@ class IDLearner(Learner[IDBatch]):
         with inference(self.model):
             table = self.model.item_table()
             if self.exchange.reads("id", "item"):
-                store.write("id", "item", table, step=step, fingerprint=fingerprint)
+                store.write("id", "item", self.exchange.shown_items(table), step=step, fingerprint=fingerprint)
             if self.exchange.reads("id", "user"):
                 for states, rows in self._every_state(table) if self.model.causal else self._last_states(table):
                     store.write("id", "user", states, step=step, fingerprint=fingerprint, index=rows)

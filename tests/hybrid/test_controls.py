@@ -7,7 +7,7 @@ import torch
 from bridges.protocols import ScoredBatch
 from hybrid.config.load import load_config
 from hybrid.config.schema import LLMConfig
-from hybrid.controls import OtherUsers, controlled, others, permuted_texts
+from hybrid.controls import OtherUsers, controlled, other_items, others, permuted_texts
 from hybrid.data.prepare import prepare
 from hybrid.data.split import Histories, split_training
 from hybrid.errors import UserError
@@ -17,6 +17,7 @@ from hybrid.llm.sentence_encoder import encode_sentences
 from hybrid.llm.tiny import tiny_model, tiny_tokenizer
 from hybrid.runs import train_run
 from hybrid.system import build_system
+from hybrid.training.id_learner import IDLearner
 from hybrid.training.run_directory import RunDirectory, read_json
 from hybrid.training.trainer import Trainer
 
@@ -203,4 +204,30 @@ def test_a_control_that_does_not_apply_says_so(overrides, message):
 def test_states_cannot_be_permuted_where_no_bridge_reads_them():
     off = [f"bridges.{name}.enabled=false" for name in ("store", "mformer", "lora_gate", "distill")]
     with pytest.raises(UserError, match="no bridge that is on"):
+        load_config(None, ["controls.id_states=permuted", *off])
+
+
+def test_permuted_id_items_are_what_the_llm_reads_and_the_id_model_keeps_its_own(tiny):
+    settings = ["arm=id2llm", "bridges.collaborative.enabled=true"]
+    system = system_of(tiny(*settings, "controls.id_items=permuted"))
+    exchange, table = system.exchange, system.id_model.item_table().detach()
+    IDLearner(system.config, system.id_model, exchange, system.data, CPU, 1).write_store(step=1)
+    other = other_items(system.data.n_items, system.config.seed)
+    assert other[0] == 0
+    assert (other[1:] != np.arange(1, system.data.n_items)).all()
+    assert torch.equal(exchange.store.read("id", "item"), table[other])
+    assert torch.equal(system.id_model.item_table(), table)
+
+
+def test_permuted_id_items_need_a_bridge_that_reads_them():
+    off = [f"bridges.{name}.enabled=false" for name in ("store", "distill")]
+    with pytest.raises(UserError, match="no bridge that is on reads the ID item table"):
+        load_config(None, ["controls.id_items=permuted", *off])
+    with pytest.raises(UserError, match="in the arm llm2id"):
+        load_config(None, ["controls.id_items=permuted", "arm=llm2id"])
+
+
+def test_a_store_without_the_users_token_reads_no_user_states():
+    off = ["bridges.store.user_token=false", "bridges.mformer.enabled=false", "bridges.distill.enabled=false"]
+    with pytest.raises(UserError, match="no bridge that is on reads ID states"):
         load_config(None, ["controls.id_states=permuted", *off])
