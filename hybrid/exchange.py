@@ -95,6 +95,8 @@ class Exchange:
     """Whose ID states the LLM side reads in the place of each user's (a control); None: the user's own."""
     other_items: Tensor | None = None
     """[N] whose row of the ID item table stands in the place of each item's for the LLM side (a control)."""
+    resting: set[str] = field(default_factory=set)
+    """Bridges that add nothing to the ID item table any more, because a plain one did better."""
     _tables: dict[IDModel, Tensor] = field(default_factory=dict)
 
     def layout(self) -> SlotLayout:
@@ -166,7 +168,12 @@ class Exchange:
 
     def item_features(self) -> Tensor:
         """The sum of what the bridges add to the ID item table, [N, D] (or a zero)."""
-        return _sum_of_known(bridge.item_features() for bridge in self.bridges.values())
+        giving = (bridge for name, bridge in self.bridges.items() if name not in self.resting)
+        return _sum_of_known(bridge.item_features() for bridge in giving)
+
+    def rest_features(self) -> None:
+        """From here on the ID item table is the model's own alone."""
+        self.resting |= {name for name, bridge in self.bridges.items() if bridge.direction == "llm2id"}
 
     def scored_items(self) -> Tensor:
         """The sum of what the bridges add to the LLM's item vectors, [N, P] (or a zero)."""
@@ -188,8 +195,11 @@ class Exchange:
         return values
 
     def bridge_state(self) -> dict[str, Tensor]:
-        """State of all bridges, by ``name.key``."""
-        states = {name: bridge.state_dict() for name, bridge in self.bridges.items()}
+        """State of all bridges, by ``name.key``; ``name.rests`` says whether it is `resting`."""
+        states = {
+            name: bridge.state_dict() | {"rests": torch.tensor(name in self.resting)}
+            for name, bridge in self.bridges.items()
+        }
         return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
     def load_bridge_state(self, state: dict[str, Tensor], side: Side | None = None) -> None:
@@ -201,6 +211,8 @@ class Exchange:
             if side is not None and bridge not in self.modules(side):
                 continue
             mine = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
+            if mine.pop("rests"):
+                self.resting.add(name)
             bridge.load_state_dict(mine)
 
     def _id_states(self, model: IDModel, items: Tensor) -> Tensor:

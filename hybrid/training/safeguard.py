@@ -4,7 +4,8 @@ Where knowledge of the LLM reaches the ID model, a plain ID model is trained fir
 epochs, no exchange. It costs no LLM. Its best validation is the floor: a run whose ID side never beats it keeps the
 plain model as its best. And its curve says whether the exchange helps: an ID side whose best so far is below what the
 plain one had reached by the same epoch, for so many validations in a row, is not taught by the LLM any more. The best
-so far and not the last, because values of one epoch scatter.
+so far and not the last, because values of one epoch scatter. An ID side that is still behind after its last phase
+gives way to the plain model, so that the LLM learns from the better one.
 """
 
 import logging
@@ -21,7 +22,7 @@ from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 from hybrid.training.source_training import train_source
 from idmodels.registry import create_id_model
-from idmodels.saved import save_id_model
+from idmodels.saved import load_id_model, save_id_model
 
 log = logging.getLogger(__name__)
 TEACHING: Direction = "llm2id"
@@ -63,6 +64,20 @@ class Safeguard:
         """No loss of a bridge reaches the ID side from here on; what is in its item table stays."""
         self.closed = True
         self.system.exchange.directions -= {TEACHING}
+
+    def settle(self, best: float | None) -> None:
+        """After the ID side's last phase: where the plain model is better, the LLM learns from that one from here on.
+
+        Its weights take the place of the ID side's, and no bridge adds anything to its table.
+        """
+        if best is not None and best >= read_json(self.record)["best"][self.config.evaluation.metric]:
+            return
+        log.warning("id side: the plain model is better, and takes its place")
+        plain, _ = load_id_model(self.folder)
+        self.close()
+        self.system.exchange.rest_features()
+        self.system.need_id().load_state_dict(plain.state_dict())
+        self.system.exchange.refresh()
 
     def fall_back(self, best: float | None) -> float | None:
         """The best validation value of what is kept: the run's own ``best``, or the plain model put in its place."""

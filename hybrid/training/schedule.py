@@ -60,6 +60,10 @@ class Schedule:
         """Epochs or steps the schedule gives a side that never stops early."""
         return sum(length for _, owner, length in self._turns if owner == side)
 
+    def remains(self, side: Side) -> bool:
+        """Whether the side has a turn, or the rest of one, before it."""
+        return side not in self._stopped and any(owner == side for _, owner, _ in self._turns[self._position :])
+
     def advance(self) -> None:
         """One epoch or step of the current turn is done."""
         turn = self.current

@@ -137,6 +137,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         learner.sleep()
         if learner.config.phase_end == "best":
             take_best(self.system, learner, self.run)
+        if self.safeguard is not None and turn.side == "id" and not self.schedule.remains("id"):
+            self.safeguard.settle(self.stopping["id"].best)
         learner.write_store(self.step)
         if turn.side == "llm" and not self._items_fixed:
             self.system.encode_items(self.step)

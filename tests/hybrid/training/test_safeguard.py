@@ -37,17 +37,24 @@ def test_the_plain_model_is_the_one_of_id_only(tiny):
     assert read_json(joint.path / "best" / "plain.json")["curve"] == pytest.approx(expected)
 
 
-def test_a_run_that_never_beats_the_plain_model_keeps_it(tiny, caplog):
+LEARNS = ("train.id.learning_rate=0.01", "train.schedule.id_length=20")
+
+
+@pytest.fixture
+def noise(monkeypatch):
     """Features that are noise, so large that the ID side learns nothing beside them."""
-    config = tiny("arm=llm2id", *SHORT, "train.id.learning_rate=0.01", "train.schedule.id_length=20")
     loud = KnowledgeFeatures.item_features
 
     def item_features(self):
         features = loud(self)
         return None if features is None else features.detach() * 1e4
 
-    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr(KnowledgeFeatures, "item_features", item_features)
+    monkeypatch.setattr(KnowledgeFeatures, "item_features", item_features)
+
+
+def test_a_run_that_never_beats_the_plain_model_keeps_it(tiny, caplog, noise):
+    config = tiny("arm=llm2id", *SHORT, *LEARNS)
+    with caplog.at_level(logging.WARNING):
         run = train_run(config)
     assert "never better on validation than the plain model" in caplog.text
     plain, kept = (load_id_model(run.path / "best" / name)[0] for name in ("plain", "id"))
@@ -56,6 +63,31 @@ def test_a_run_that_never_beats_the_plain_model_keeps_it(tiny, caplog):
     assert read_json(run.finished)["best_valid/id"] == floor
     assert evaluate_run(run.path, "valid")["sides"]["id"]["metrics"]["ndcg@10"] == pytest.approx(floor, abs=1e-6)
     assert read_json(run.path / "best" / "id.json")["plain"] is True
+
+
+def test_after_the_last_id_phase_the_llm_learns_from_the_plain_model_if_that_is_better(tiny, noise):
+    config = tiny("train.schedule.rounds=1", "bridges.collaborative.enabled=true", *LEARNS)
+    run = train_run(config)
+    data = split_training(prepare(config.data), config.data)
+    plain = load_id_model(run.path / "best" / "plain")[0].item_table()
+    kept = build_system(config, data)
+    kept.load(run.best_llm)
+    assert not kept.exchange.item_features().any()
+    assert torch.equal(kept.id_model.item_table(), plain)
+    assert torch.equal(kept.exchange.store.read("id", "item"), plain)
+    recorded = read_json(run.path / "best" / "llm.json")["ndcg@10"]
+    assert evaluate_run(run.path, "valid")["sides"]["llm"]["metrics"]["ndcg@10"] == pytest.approx(recorded)
+
+
+def test_an_id_side_that_is_better_stays(tiny):
+    config = tiny("train.schedule.rounds=1")
+    run = train_run(config)
+    data = split_training(prepare(config.data), config.data)
+    kept = build_system(config, data)
+    kept.load(run.best_llm)
+    best = read_json(run.path / "best" / "id.json")["ndcg@10"]
+    assert best > read_json(run.path / "best" / "plain.json")["best"]["ndcg@10"]
+    assert kept.exchange.item_features().any()
 
 
 def test_a_run_that_is_as_good_as_the_plain_model_keeps_its_own(tiny, tmp_path):

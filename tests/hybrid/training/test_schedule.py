@@ -37,6 +37,18 @@ def test_an_absent_side_has_no_turns():
     assert play(Schedule(ScheduleConfig(rounds=2, id_length=1), ("id",))) == [(1, "id"), (2, "id")]
 
 
+def test_a_side_remains_until_its_last_unit_is_done():
+    schedule = Schedule(ScheduleConfig(rounds=2, id_length=2, llm_length=1), ("id", "llm"))
+    left = []
+    while schedule.current is not None:
+        schedule.advance()
+        left.append((schedule.remains("id"), schedule.remains("llm")))
+    assert left == [(True, True)] * 4 + [(False, True), (False, False)]
+    stopped = Schedule(ScheduleConfig(rounds=2), ("id", "llm"))
+    stopped.stop("id")
+    assert (stopped.remains("id"), stopped.remains("llm")) == (False, True)
+
+
 def test_total_counts_a_sides_units():
     schedule = Schedule(ScheduleConfig(rounds=3, id_length=5, llm_length=2), ("id", "llm"))
     assert (schedule.total("id"), schedule.total("llm")) == (15, 6)
