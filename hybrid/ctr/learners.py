@@ -29,7 +29,7 @@ class ClickIDLearner(Learner[ClickBatch]):
         self.dtype = choose_dtype(settings.precision, system.device)
         samples = draw_samples(system.data.train, settings.samples, config.seed)
         self.data = ClickBatches(click_rows(samples), model.settings.max_length, settings.batch_targets, config.seed)
-        self.scorer = IDClicks(model, settings.batch_targets, system.device)
+        self.scorer = IDClicks(model, settings.batch_targets, system.device, system.exchange.modules("id"))
         unit_steps = len(self.data) if config.train.schedule.unit == "epochs" else 1
         super().__init__(
             [model, *system.exchange.modules("id")],
@@ -55,7 +55,7 @@ class ClickIDLearner(Learner[ClickBatch]):
         """Write the item table where a bridge reads it."""
         exchange = self.system.exchange
         if exchange.reads("id", "item"):
-            with inference(self.model):
+            with inference(self.model, *exchange.modules("id")):
                 exchange.store.write("id", "item", self.model.item_table(), step=step, fingerprint=exchange.fingerprint)
 
 

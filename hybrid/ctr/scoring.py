@@ -3,12 +3,13 @@
 Letters: M samples, K behaviours read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bridges.protocols import PromptContext
 from hybrid.ctr.prompts import ClickPromptBatch, ClickPrompts, Selected
@@ -36,11 +37,13 @@ class IDClicks:
     model: ClickModel
     batch_samples: int
     device: torch.device
+    bridges: Sequence[nn.Module] = ()
+    """What gives the model features; at rest they are looked up, not computed."""
 
     def logits(self, samples: Samples) -> np.ndarray:
         """See `ClickScorer`."""
         rows, found = click_rows(samples), np.zeros(len(samples))
-        with inference(self.model):
+        with inference(self.model, *self.bridges):
             for which in rows.in_order_of_length(self.batch_samples):
                 batch = rows.batch(which, self.model.settings.max_length).to(self.device)
                 found[which] = _numpy(self.model.logits(batch))
@@ -90,7 +93,7 @@ class UserGate:
         """The state before each sample, as that of a history of one item."""
         assert self.model is not None  # bridges exist only in arms with both sides
         batch = click_rows(samples).batch(np.arange(len(samples)), self.model.settings.max_length).to(self.device)
-        with inference(self.model):
+        with inference(self.model, *self.exchange.modules("id")):
             states = self.model.user_state(batch)  # [B, S]
         nothing = torch.full_like(batch.lengths, -1)
         return PromptContext(states[:, None], (batch.lengths > 0)[:, None], nothing, nothing[:0])

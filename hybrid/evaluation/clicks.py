@@ -1,8 +1,12 @@
 """Evaluation of a finished run of task ctr: its best click model and its best language model, on samples of a part."""
 
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from torch import Tensor, nn
+
+from bridges.knowledge_adapter import KnowledgeAdapter
 from hybrid.config.schema import Config, DataConfig
 from hybrid.ctr.scoring import ClickScorer, IDClicks
 from hybrid.ctr.system import ClickSystem, build_click_system
@@ -57,9 +61,14 @@ def _best(system: ClickSystem, side: str, run: RunDirectory) -> tuple[ClickScore
     """The side as it was at its best validation, and how many weights it needs to serve."""
     if side == "id":
         system.load(run.best_id)
-        model = system.need_id()
-        modules = [model, *system.exchange.modules("id")]
-        scorer = IDClicks(model, system.config.evaluation.batch_users, system.device)
-        return scorer, sum(weight.numel() for module in modules for weight in module.parameters())
+        model, bridges = system.need_id(), system.exchange.modules("id")
+        scorer = IDClicks(model, system.config.evaluation.batch_users, system.device, bridges)
+        return scorer, sum(weight.numel() for weight in [*model.parameters(), *_lookups(bridges)])
     system.load(run.best_llm)
     return system.llm_scorer(), system.serving_parameters()
+
+
+def _lookups(bridges: Sequence[nn.Module]) -> Iterator[Tensor]:
+    """What serving needs of the bridges: the tables of one that computes features, else its weights."""
+    for bridge in bridges:
+        yield from bridge.tables().values() if isinstance(bridge, KnowledgeAdapter) else bridge.parameters()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.semantic_space import semantic_space
 from hybrid.cli import main
 from hybrid.config.load import load_config
@@ -262,6 +263,33 @@ def test_written_knowledge_reaches_the_click_model_and_the_language_model_stays(
     adapter.item_vectors.neg_()
     adapter.train()
     assert not np.allclose(before, scorer.logits(samples))
+
+
+def test_judging_looks_knowledge_up_and_computes_no_expert(tiny, monkeypatch):
+    trainer = build(tiny(*WRITTEN))
+    trainer._prepare()
+    adapter, scorer = trainer.system.exchange.bridges["knowledge_adapter"], trainer.learners["id"].scorer
+    samples = trainer.system.data.valid
+    expected = scorer.logits(samples)
+    rows = []
+    tower = KnowledgeAdapter._tower
+    monkeypatch.setattr(
+        KnowledgeAdapter, "_tower", lambda self, name, ids: rows.append(len(ids)) or tower(self, name, ids)
+    )
+    trainer.learners["id"].wake()
+    np.testing.assert_allclose(scorer.logits(samples), expected, rtol=1e-6)
+    assert rows == [len(adapter.user_vectors), len(adapter.item_vectors)]  # the two tables, once
+    assert adapter.training
+    assert adapter.metrics() == {}
+
+
+def test_a_click_models_weights_count_its_tables_not_the_experts(tiny):
+    run = train_run(tiny(*WRITTEN))
+    system = build(tiny(*WRITTEN, "name=again")).system
+    adapter = system.exchange.bridges["knowledge_adapter"]
+    tables = 4 * (len(adapter.user_vectors) - 1 + len(adapter.item_vectors))
+    own = sum(weight.numel() for weight in system.id_model.parameters())
+    assert evaluate_run(run.path, "test")["sides"]["id"]["parameters"] == own + tables
 
 
 def test_written_knowledge_learns_with_the_click_model(tiny):
