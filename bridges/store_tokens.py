@@ -44,7 +44,8 @@ class StoreTokens(Bridge):
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """See `Bridge`."""
-        return {("id", "item")} | ({("id", "user")} if self.user_token else set())
+        kinds: tuple[Kind, ...] = ("item", "user") if self.user_token else ("item",)
+        return {("id", kind) for kind in kinds}
 
     def slots(self) -> dict[SlotKind, int]:
         """One token beside each item, and one for the user where it is asked for."""
