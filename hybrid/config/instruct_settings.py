@@ -19,7 +19,8 @@ class MixtureConfig:
     granularity: Literal["model", "layer", "module"] = "model"
     """What shares one pair of weights: the whole model (the paper), a layer, or each module has its own (its code)."""
     weights: Literal["entropy", "grid", "fixed"] = "entropy"
-    """entropy: least entropy of the answers to unlabelled prompts; grid: best validation; fixed: as given."""
+    """entropy: least entropy of the answers to unlabelled prompts; grid: best validation, for granularity=model only;
+    fixed: as given."""
     general_weight: Share = 0.5
     """Weight of the general adapter where fixed; the specific one has the rest."""
     source: Literal["valid", "test"] = "valid"
@@ -36,6 +37,13 @@ class MixtureConfig:
     """Learning rate of these steps."""
     grid_points: Annotated[int, Field(ge=2)] = 11
     """Weights tried by grid, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.weights == "grid" and self.granularity != "model":
+            raise ValueError(
+                f"weights=grid tries one pair of weights for the whole model, so granularity={self.granularity} has no "
+                "effect; set granularity=model or weights=entropy"
+            )
 
 
 @dataclass(frozen=True)

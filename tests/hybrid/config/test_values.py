@@ -17,6 +17,16 @@ def test_a_prompt_must_hold_an_item_for_each_target():
     PromptConfig(history_items=4, targets_per_prompt=4)
 
 
+@pytest.mark.parametrize("granularity", ["layer", "module"])
+def test_a_grid_of_weights_is_for_the_whole_model(granularity):
+    chosen = f"instruct.mixture.granularity={granularity}"
+    message = rf"^instruct\.mixture: weights=grid .*, so granularity={granularity} has no effect; .*weights=entropy$"
+    with pytest.raises(UserError, match=message):
+        load_config(None, ["instruct.mixture.weights=grid", chosen])
+    load_config(None, ["instruct.mixture.weights=grid"])
+    load_config(None, [chosen])
+
+
 def test_a_negative_seed_is_refused():
     with pytest.raises(UserError, match=r"^seed: input should be greater than or equal to 0, got -1$"):
         load_config(None, ["seed=-1"])
