@@ -141,6 +141,10 @@ class Bridge(nn.Module):
     def write_items(self, features: TopFeatures, step: int) -> None:
         """Write the items' features to the store, after an LLM phase; each item once, as a history of its own."""
 
+    def shared_states(self, states: Tensor, rows: Tensor) -> Tensor:
+        """What the ID side writes to the store's rows [M] for its states [M, D] there."""
+        return states
+
     def refresh(self) -> None:
         """Read the exchange store again; called after either side has written to it."""
 

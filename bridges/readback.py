@@ -4,7 +4,8 @@ What the paper's abstract and surveys say of it: user and item embeddings in the
 both models, the LLM's by its top-layer features. The form here is a reconstruction (no text of the method is public):
 ``r_u = Q_u h`` at the suffix token and ``r_i = Q_i h`` at the item's store token; Q learns in the LLM phase from
 ``|r - E|^2 / |E|^2`` with the tables E as constants; after the phase ``E <- m E + (1 - m) r``. What that changes in E_I
-is added to the ID item table, so the ID model goes on from the shared table without one of its own weights moving.
+is added to the ID item table, so the ID model goes on from the shared table without one of its own weights moving; what
+it changes in E_U is added to the states that the ID model writes next, so that they do not wipe it out.
 """
 
 from collections.abc import Collection
@@ -20,7 +21,8 @@ from bridges.sharing import ExchangeStore
 
 
 class ReadBack(Bridge):
-    """Heads Q_u and Q_i [H -> D], trained by the LLM; ``offset`` [N, D], what the LLM has changed in E_I so far.
+    """Heads Q_u and Q_i [H -> D], trained by the LLM; what the LLM has changed in E_I so far, ``offset`` [N, D], and in
+    E_U, ``user_offset`` [R, D] for R rows.
 
     ``align_weight`` weighs the distance of r from E in the LLM's loss, ``pull_weight`` that of the ID model's states
     and item vectors from E in its own. Items are read back where they have store tokens, users always. Raises
@@ -51,7 +53,9 @@ class ReadBack(Bridge):
         self.user_head = nn.Linear(llm_width, id_width)
         self.item_head = nn.Linear(llm_width, id_width)
         self.register_buffer("offset", torch.zeros(n_items, id_width))
+        self.register_buffer("user_offset", torch.zeros(store.n_rows, id_width, dtype=store.user_dtype))
         self.offset: Tensor
+        self.user_offset: Tensor
         self._means = RunningMeans(["user_distance", "item_distance"])
 
     @property
@@ -78,8 +82,17 @@ class ReadBack(Bridge):
         return self.align_weight * torch.stack(found).sum() if found else None
 
     def write_users(self, features: TopFeatures, step: int) -> None:
-        """``E_U <- m E_U + (1 - m) r_u`` in the rows that the ID side has written."""
-        self._write("user", features.rows, self.user_head(features.user), step)
+        """``E_U <- m E_U + (1 - m) r_u`` in the rows that the ID side has written; the change goes to their offset."""
+        known = self._store.written("id", "user", features.rows)
+        rows = features.rows[known]
+        if len(rows):
+            before = self._store.read("id", "user", rows)
+            self._write("user", rows, self.user_head(features.user[known]), step)
+            self.user_offset[rows] += (self._store.read("id", "user", rows) - before).to(self.user_offset.dtype)
+
+    def shared_states(self, states: Tensor, rows: Tensor) -> Tensor:
+        """See `Bridge`: the states and what the LLM has changed in these rows."""
+        return states + self.user_offset[rows].to(states.dtype)
 
     def write_items(self, features: TopFeatures, step: int) -> None:
         """``E_I <- m E_I + (1 - m) r_i``; the change goes to the offset too. No item may be there twice."""

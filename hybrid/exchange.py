@@ -159,6 +159,12 @@ class Exchange:
         """The ID item table [N, D] as the LLM side gets to see it."""
         return table if self.other_items is None else table[self.other_items.to(table.device)]
 
+    def shared_states(self, states: Tensor, rows: Tensor) -> Tensor:
+        """What the ID side writes to the store's rows [M] for its states [M, D] there."""
+        for bridge in self.bridges.values():
+            states = bridge.shared_states(states, rows)
+        return states
+
     def features_losses(self, features: TopFeatures) -> dict[str, Tensor]:
         """The bridges' losses on the LLM's top-layer features, by bridge name."""
         if self.other_users is not None:

@@ -80,7 +80,8 @@ class IDLearner(Learner[IDBatch]):
                 store.write("id", "item", self.exchange.shown_items(table), step=step, fingerprint=fingerprint)
             if self.exchange.reads("id", "user"):
                 for states, rows in self._every_state(table) if self.model.causal else self._last_states(table):
-                    store.write("id", "user", states, step=step, fingerprint=fingerprint, index=rows)
+                    shared = self.exchange.shared_states(states, rows)
+                    store.write("id", "user", shared, step=step, fingerprint=fingerprint, index=rows)
 
     def _every_state(self, table: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(states, their rows) after every train interaction."""

@@ -59,6 +59,13 @@ def test_users_are_mixed_into_the_table_with_the_momentum(shared):
     assert rows.tolist() == [[0.75 * 2 + 0.25 * 6, 0.25 * 4], [0.0, 2.0]]
 
 
+def test_the_next_states_of_the_id_side_are_written_with_what_the_llm_changed(shared):
+    bridge = make(shared)
+    bridge.write_users(TopFeatures(torch.tensor([[6.0, 4.0]]), torch.tensor([0]), *NOTHING), step=3)
+    states = bridge.shared_states(torch.tensor([[7.0, 7.0], [8.0, 8.0]]), torch.tensor([0, 1]))
+    assert states.tolist() == [[7.0 + 3.0 - 2.0, 7.0 + 1.0], [8.0, 8.0]]
+
+
 def test_items_are_mixed_in_and_the_change_goes_to_the_id_item_table(shared):
     bridge = make(shared)
     bridge.write_items(items_read((2, [6.0, 4.0]), (0, [9.0, 9.0])), step=3)

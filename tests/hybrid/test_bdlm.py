@@ -7,6 +7,7 @@ from hybrid.config.load import load_config
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.modes import inference
 from hybrid.runs import train_run
 from hybrid.system import build_system
 from hybrid.training.run_directory import RunDirectory
@@ -52,6 +53,23 @@ def test_the_tables_start_as_the_id_models_and_take_the_llms_vectors_up(make_tra
     assert all(torch.equal(tensor, own[name]) for name, tensor in id_model.state_dict().items())
     if model == "sasrec":  # LightGCN smooths what is added to its base
         torch.testing.assert_close(id_model.item_table().detach(), mixed)
+
+
+@pytest.mark.parametrize("reads_back", [True, False])
+def test_what_the_llm_wrote_about_users_outlives_the_next_id_phase(make_trainer, reads_back):
+    trainer = make_trainer(f"bridges.readback.enabled={reads_back}".lower(), "id.model=sasrec", "train.safeguard=false")
+    exchange, learner = trainer.system.exchange, trainer.learners["id"]
+    for side in ("id", "llm", "id"):
+        phase(trainer, side)
+    rows = torch.arange(exchange.store.n_rows)
+    with inference(trainer.system.id_model):
+        written = list(learner._every_state(trainer.system.id_model.item_table()))
+    states, at = (torch.cat(parts) for parts in zip(*written, strict=True))
+    changed = exchange.store.read("id", "user", rows) - states[at.argsort()]
+    assert (changed.abs().amax(dim=1) > 1e-2).any() == reads_back
+    if reads_back:
+        offset = exchange.bridges["readback"].user_offset.float()
+        torch.testing.assert_close(changed, offset, atol=4e-3, rtol=0)  # the store keeps users in half precision
 
 
 def test_without_the_read_back_the_tables_stay_the_id_models(make_trainer):
@@ -102,3 +120,4 @@ def test_the_preset_has_every_part():
     assert config.bridges.distill.id_weight > 0
     assert config.bridges.distill.llm_weight > 0
     assert config.train.schedule.rounds > 1
+    assert not config.train.safeguard  # a plain model in the ID side's place would not be the paper's
