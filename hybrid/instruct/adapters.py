@@ -72,6 +72,8 @@ def load_stored(lm: "PeftModel", backbone: Backbone, directory: Path) -> Weights
     Raises UserError where it is of another base model, rank, scaling or set of layers, or damaged.
     """
     origin = read_json(directory / ORIGIN_FILE)
+    if not isinstance(origin, dict):
+        raise UserError(f"{directory / ORIGIN_FILE}: a JSON object is expected, found {type(origin).__name__}")
     for key, own in _identity(backbone).items():
         if origin.get(key) != own:
             raise UserError(f"{directory / ORIGIN_FILE}: {key} is {origin.get(key)!r}, but this run has {own!r}")

@@ -79,6 +79,13 @@ def test_an_adapter_of_another_model_or_rank_is_refused(speaker, backbone, confi
         load_stored(speaker.lm, backbone, directory)
 
 
+def test_an_origin_that_is_no_object_is_refused(speaker, backbone, tmp_path) -> None:
+    store_adapter(speaker.lm, backbone, tmp_path / "general", {})
+    (tmp_path / "general" / "adapter_origin.json").write_text("[]")
+    with pytest.raises(UserError, match=r"adapter_origin\.json: a JSON object is expected, found list$"):
+        load_stored(speaker.lm, backbone, tmp_path / "general")
+
+
 def mixed(speaker, backbone, config, adapters, **changes):
     settings = replace(config.instruct.mixture, **changes)
     speaker.lm = attach_mixture(speaker.lm, backbone, adapters, config.llm.lora, settings).eval()
