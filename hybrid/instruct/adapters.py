@@ -69,7 +69,7 @@ def is_stored(directory: Path) -> bool:
 def load_stored(lm: "PeftModel", backbone: Backbone, directory: Path) -> Weights:
     """Load what `store_adapter` wrote into a plain adapter, and return its weights.
 
-    Raises UserError where it is of another base model, rank, scaling or set of layers, or damaged.
+    Raises UserError where it is of another base model, rank, scaling or set of layers, damaged, or not finite.
     """
     origin = read_json(directory / ORIGIN_FILE)
     if not isinstance(origin, dict):
@@ -78,7 +78,11 @@ def load_stored(lm: "PeftModel", backbone: Backbone, directory: Path) -> Weights
         if origin.get(key) != own:
             raise UserError(f"{directory / ORIGIN_FILE}: {key} is {origin.get(key)!r}, but this run has {own!r}")
     load_adapter(lm, directory)
-    return adapter_state(lm)
+    loaded = adapter_state(lm)
+    for name, tensor in loaded.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{directory / WEIGHTS_FILE}: {name} has values that are not finite")
+    return loaded
 
 
 def attach_mixture(

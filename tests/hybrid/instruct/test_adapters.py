@@ -86,6 +86,15 @@ def test_an_origin_that_is_no_object_is_refused(speaker, backbone, tmp_path) -> 
         load_stored(speaker.lm, backbone, tmp_path / "general")
 
 
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_refused(speaker, backbone, tmp_path, value: float) -> None:
+    weight = next(weight for name, weight in speaker.lm.named_parameters() if "lora_B" in name)
+    weight.data[0, 0] = value
+    store_adapter(speaker.lm, backbone, tmp_path / "general", {})
+    with pytest.raises(UserError, match=r"general/adapter_model\.safetensors: .*lora_B.* values that are not finite$"):
+        load_stored(speaker.lm, backbone, tmp_path / "general")
+
+
 def mixed(speaker, backbone, config, adapters, **changes):
     settings = replace(config.instruct.mixture, **changes)
     speaker.lm = attach_mixture(speaker.lm, backbone, adapters, config.llm.lora, settings).eval()
