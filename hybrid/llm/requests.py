@@ -4,7 +4,7 @@ The requests follow the two of KAR (arXiv 2306.10933) in kind, in words of our o
 of the train part only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,46 +47,64 @@ def user_prompts(
 ) -> tuple[list[list[int]], int]:
     """Token ids of each user's request (empty for a user without history), and how many histories were cut.
 
-    ``histories`` are (items, liked), oldest first. A request of more than ``room`` tokens loses its oldest items.
-    Raises UserError where even a single item does not fit.
+    ``histories`` are (items, liked), oldest first. A request of more than ``room`` tokens loses its oldest items,
+    then words of the last one. Raises UserError where it does not fit without any item.
     """
     prompts, n_cut = [], 0
     for items, liked in histories:
-        items, liked = items[-requests.history_items :], liked[-requests.history_items :]
-        first, prompt = 0, []
-        while first < len(items):
-            texts = [item_text[item] for item in items[first:]]
-            prompt = chat_tokens(
-                tokenizer, requests.user.replace("{history}", history_text(texts, liked[first:].tolist()))
-            )
-            if len(prompt) <= room:
-                break
-            first += 1
-        if len(prompt) > room:
-            raise UserError(
-                f"a request of {len(prompt)} tokens about a single item does not fit into the {room} tokens that "
-                "llm.name leaves beside bridges.knowledge_adapter.new_tokens; shorten bridges.knowledge_adapter."
-                "user_request"
-            )
+        texts = [item_text[item] for item in items[-requests.history_items :]]
+        prompt, cut = _user_prompt(tokenizer, requests.user, texts, liked[-requests.history_items :].tolist(), room)
         prompts.append(prompt)
-        n_cut += first > 0
+        n_cut += cut
     return prompts, n_cut
+
+
+def _user_prompt(
+    tokenizer: PreTrainedTokenizerBase, request: str, texts: Sequence[str], liked: Sequence[int], room: int
+) -> tuple[list[int], bool]:
+    """The request about a user and whether anything of its history was left out."""
+
+    def ask(texts: Sequence[str], liked: Sequence[int]) -> list[int]:
+        return chat_tokens(tokenizer, request.replace("{history}", history_text(texts, liked)))
+
+    for first in range(len(texts)):
+        prompt = ask(texts[first:], liked[first:])
+        if len(prompt) <= room:
+            return prompt, first > 0
+    bare = len(ask([], []))
+    if texts and bare > room:
+        raise UserError(
+            f"bridges.knowledge_adapter.user_request has {bare} tokens without any item, but llm.name leaves {room} "
+            "beside bridges.knowledge_adapter.new_tokens; shorten one of them"
+        )
+    return _with_words_that_fit(lambda text: ask([text], liked[-1:]), texts[-1] if texts else "", room)
 
 
 def item_prompts(
     tokenizer: PreTrainedTokenizerBase, requests: Requests, item_text: Sequence[str], room: int
 ) -> tuple[list[list[int]], int]:
     """Token ids of each item's request (empty where it has no text), and how many texts were cut to fit ``room``."""
-    prompts, n_cut = [], 0
-    for text in item_text:
-        words, cut = text.split(), False
-        prompt = chat_tokens(tokenizer, requests.item.replace("{item}", " ".join(words))) if words else []
-        while len(prompt) > room and len(words) > 1:
-            words, cut = words[: len(words) // 2], True
-            prompt = chat_tokens(tokenizer, requests.item.replace("{item}", " ".join(words)))
-        prompts.append(prompt if len(prompt) <= room else [])
-        n_cut += cut
-    return prompts, n_cut
+
+    def ask(text: str) -> list[int]:
+        return chat_tokens(tokenizer, requests.item.replace("{item}", text))
+
+    found = [_with_words_that_fit(ask, text, room) for text in item_text]
+    return [prompt for prompt, _ in found], sum(cut for _, cut in found)
+
+
+def _with_words_that_fit(ask: Callable[[str], list[int]], text: str, room: int) -> tuple[list[int], bool]:
+    """The request about a text whose words are halved until it fits, and whether any was left out.
+
+    Empty where the text has no word, or its first one is too long already.
+    """
+    words = text.split()
+    count = len(words)
+    while count:
+        prompt = ask(" ".join(words[:count]))
+        if len(prompt) <= room:
+            return prompt, count < len(words)
+        count //= 2
+    return [], bool(words)
 
 
 def chat_tokens(tokenizer: PreTrainedTokenizerBase, request: str) -> list[int]:

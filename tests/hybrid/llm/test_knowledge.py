@@ -98,8 +98,18 @@ def test_a_request_longer_than_the_context_loses_its_oldest_items(backbone: Back
     prompts, n_cut = user_prompts(backbone.tokenizer, REQUESTS, TEXTS, [history], 35)
     assert text_of(backbone, prompts) == ["They liked: Bravo; Charlie. Taste?\n"]
     assert n_cut == 1
-    with pytest.raises(UserError, match="single item does not fit into the 10 tokens"):
-        user_prompts(backbone.tokenizer, REQUESTS, TEXTS, [history], 10)
+
+
+def test_a_request_about_one_item_longer_than_the_context_loses_words_of_it(backbone: Backbone) -> None:
+    texts, mark = ["", "Alpha", "one two three four", "x" * 40], np.array([1, 0])
+    asked = [(np.array([1, 2]), mark), (np.array([2]), mark[:1]), (np.array([3]), mark[:1])]
+    prompts, n_cut = user_prompts(backbone.tokenizer, REQUESTS, texts, asked, 36)
+    assert text_of(backbone, prompts) == ["They did not like: one two. Taste?\n", "They liked: one two. Taste?\n", ""]
+    assert n_cut == 3
+    nobody = (np.array([], dtype=int), np.array([], dtype=int))
+    assert user_prompts(backbone.tokenizer, REQUESTS, texts, [nobody], 10) == ([[]], 0)
+    with pytest.raises(UserError, match=r"user_request has 14 tokens without any item, but llm.name leaves 13"):
+        user_prompts(backbone.tokenizer, REQUESTS, texts, asked, 13)
 
 
 def test_an_item_text_longer_than_the_context_is_cut(backbone: Backbone) -> None:
