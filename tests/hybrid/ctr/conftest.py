@@ -54,10 +54,30 @@ def write_ratings(folder):
     return folder
 
 
+LATE_ITEMS = ("i20", "i21")
+"""The first is had in the valid part first, the second in the test part only."""
+LATE_ROWS = {
+    "never": [("i20", 1405), ("i1", 1406), ("i2", 1407), ("i21", 1700)],  # no train row
+    "once": [("i3", 5), ("i20", 1415), ("i4", 1416), ("i21", 1710)],  # one train row
+}
+
+
+def write_late(folder, source):
+    """The dataset of ``source`` with items and users that come up after the train part."""
+    folder.mkdir(parents=True)
+    rows = [f"{user}\t{item}\t5\t{time}" for user, had in LATE_ROWS.items() for item, time in had]
+    titles = [f"{item}\tC{item[1:]}\tC" for item in LATE_ITEMS]
+    for suffix, lines in {"inter": rows, "item": titles}.items():
+        text = (source / f"{source.name}.{suffix}").read_text(encoding="utf-8")
+        (folder / f"{folder.name}.{suffix}").write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    """Folder of a dataset for each rule."""
-    return {rule: write_ratings(tmp_path_factory.mktemp("data") / rule) for rule in RULES}
+    """Folder of a dataset for each rule, and of ``late``: tastes with items and users from after the train part."""
+    found = {rule: write_ratings(tmp_path_factory.mktemp("data") / rule) for rule in RULES}
+    return found | {"late": write_late(tmp_path_factory.mktemp("data") / "late", found["tastes"])}
 
 
 @pytest.fixture
