@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from hybrid.config.load import read_yaml
+from hybrid.config.load import build_config, read_yaml
 from hybrid.errors import UserError
 from hybrid.training.run_directory import RunDirectory, disk_errors
 
@@ -23,16 +23,17 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
     run.check()
     from hybrid.system import ID, LLM
 
-    config = read_yaml(run.config)
-    if config.get("task") == "ctr":
+    config = build_config(read_yaml(run.config))
+    if config.task == "ctr":
         raise UserError(
             f"{path}: {form} is a form of models that rank the catalogue; this run's click model is in "
             f"{run.best_id / ID}, its adapter is a PEFT directory already: {run.best_llm / LLM}"
         )
-    if config.get("arm") == "llm_only":
+    if config.arm == "llm_only":
+        mixed = config.llm.scorer.kind == "candidate_likelihood"
         raise UserError(
             f"{path}: the arm llm_only trains no ID model, and {form} is a form of one; "
-            f"its adapter is a PEFT directory already: {run.best_llm / LLM}"
+            f"its adapter is a PEFT directory already: {run.best_llm if mixed else run.best_llm / LLM}"
         )
     if not run.best_id.exists():
         raise UserError(f"{path}: no ID model has been validated yet; there is one after the run's first ID epoch")

@@ -7,6 +7,7 @@ import pytest
 from hybrid.config.load import load_config
 from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.export.run import export_run
 from hybrid.instruct.stages import StagedTrainer
 from hybrid.runs import train_run
 from idmodels.saved import load_id_model
@@ -112,6 +113,13 @@ def test_an_id_model_ranks_the_same_candidates(small, tiny) -> None:
     )
     with pytest.raises(UserError, match=r"instruct\.references: no such folder: nowhere"):
         train_run(small("instruct.references=[nowhere]", "name=other"))
+
+
+def test_export_names_the_mixture(small) -> None:
+    run = train_run(small())
+    with pytest.raises(UserError, match=rf"llm_only trains no ID model.*: {run.best_llm}$"):
+        export_run(run.path, "safetensors")
+    assert (run.best_llm / "adapter_config.json").is_file()
 
 
 def test_prompts_of_the_test_part_are_read_by_evaluate_alone(small) -> None:
