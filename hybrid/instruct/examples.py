@@ -49,6 +49,18 @@ class Examiner:
         chosen = random.choice(self._askable, count, replace=count > len(self._askable))
         return [self._ask(self.tasks[number % len(self.tasks)], row, random) for number, row in enumerate(chosen)]
 
+    def check_candidates(self) -> None:
+        """Raise UserError where some user took so many items that a question about them may lack candidates."""
+        others = max((self._others(task) for task in self.tasks), default=0)
+        train, owners = self.domain.train, np.searchsorted(self.domain.train.ends, self._askable, side="right")
+        for user in np.unique(owners):
+            if train.lengths[user] > len(self.titled) - others:  # with fewer items enough are left in any case
+                _free(train.row(user), self.titled, others, self.domain.name)
+
+    def _others(self, task: InstructTask) -> int:
+        """Candidates that a question lists beside the true one."""
+        return {"choice": self.config.candidates - 1, "preference": 1}.get(task, 0)
+
     def _possible(self, task: InstructTask) -> bool:
         lacks = {"rating": self.domain.ratings is None, "category": not any(self.domain.categories)}
         if lacks.get(task):
@@ -79,26 +91,32 @@ class Examiner:
             ratings = [_spoken(self.domain.ratings[at]) for at in range(begin, row + 1)]  # type: ignore[index]
             prompt = wording.rating(history, ratings[:-1], target)
             return Example(task, tuple(prompt), tuple(wording.said(ratings[-1])))
-        others = 1 if task == "preference" else self.config.candidates - 1
-        listed = candidates(target, train.row(user), self.titled, others, random) if task != "next_item" else []
+        others, taken, name = self._others(task), train.row(user), self.domain.name
+        listed = candidates(target, taken, self.titled, others, random, name) if others else []
         prompt = wording.preference(history, listed) if task == "preference" else wording.next_item(history, listed)
         return Example(task, tuple(prompt), tuple(wording.answer(target)))
 
 
 def candidates(
-    target: int, taken: np.ndarray, titled: np.ndarray, others: int, random: np.random.Generator
+    target: int, taken: np.ndarray, titled: np.ndarray, others: int, random: np.random.Generator, name: str
 ) -> list[int]:
     """The target among ``others`` random items with titles that the user never took, in random order.
 
-    Raises UserError where there are too few.
+    Raises UserError, naming the dataset ``name``, where there are too few.
     """
-    free = np.setdiff1d(titled, np.append(taken, target))
-    if len(free) < others:
-        raise UserError(
-            f"a user took all but {len(free)} of the items with titles; {others} other candidates are asked for"
-        )
+    free = _free(np.append(taken, target), titled, others, name)
     drawn = np.append(random.choice(free, others, replace=False), target)
     return random.permutation(drawn).tolist()
+
+
+def _free(taken: np.ndarray, titled: np.ndarray, others: int, name: str) -> np.ndarray:
+    free = np.setdiff1d(titled, taken)
+    if len(free) < others:
+        raise UserError(
+            f"{name}: a user took all but {len(free)} of the {len(titled)} items with titles; {others} other "
+            "candidates are asked for (see instruct.candidates, instruct.tasks)"
+        )
+    return free
 
 
 def without(examples: Iterable[Example], others: Iterable[Example]) -> list[Example]:

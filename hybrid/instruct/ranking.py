@@ -42,19 +42,21 @@ class Questions:
 
     def __init__(
         self, wording: Wording, titled: np.ndarray, seen: np.ndarray, history_items: int, config: InstructConfig,
-        seed: int,
+        seed: int, name: str,
     ) -> None:  # fmt: skip
+        self.name = name  # the dataset's
         self.wording, self.titled, self.seen = wording, titled, seen
         self.history_items, self.config, self.seed = history_items, config, seed
 
     def among_candidates(self, targets: Targets) -> list[Question]:
         """1 + (candidates - 1) items each; the others are items the user had not taken by then.
 
-        Raises UserError where too few items have a title.
+        Raises UserError where too few items have a title, or a user took too many of them.
         """
         if len(self.titled) < self.config.candidates:
             raise UserError(
-                f"{len(self.titled)} items have a title, too few for instruct.candidates={self.config.candidates}"
+                f"{self.name}: {len(self.titled)} items have a title, too few for "
+                f"instruct.candidates={self.config.candidates}"
             )
         return [self._question(targets, number) for number in range(len(targets))]
 
@@ -70,7 +72,7 @@ class Questions:
     def _question(self, targets: Targets, number: int) -> Question:
         user, target, history = int(targets.users[number]), int(targets.items[number]), targets.histories.row(number)
         random = np.random.default_rng((self.seed, user))
-        drawn = candidates(target, history, self.titled, self.config.candidates - 1, random)
+        drawn = candidates(target, history, self.titled, self.config.candidates - 1, random, self.name)
         listed = [item for item in drawn if item != target or self._known(target)]
         return self._made(history, target, listed, self.config.list_candidates)
 

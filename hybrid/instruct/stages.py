@@ -70,7 +70,7 @@ class MixedRecommender:
         seen = data.popularity() > 0
         self.questions = Questions(
             self.examiner.wording, self.examiner.titled, seen, config.llm.prompt.history_items, config.instruct,
-            config.seed,
+            config.seed, self.domain.name,
         )  # fmt: skip
 
     def mix(self, adapters: list[Weights]) -> None:
@@ -131,7 +131,8 @@ class MixedRecommender:
 class StagedTrainer:
     """Works through the stages. Nothing is written before `start`.
 
-    Raises UserError where a domain has too little text or a general adapter can't be had.
+    Raises UserError where a domain has too little text, a user of it took so many items that candidates are lacking, or
+    a general adapter can't be had.
     """
 
     def __init__(self, config: Config, dataset: Dataset, data: TrainingData) -> None:
@@ -146,7 +147,20 @@ class StagedTrainer:
                 "no domain-general adapter: name the datasets it is to be trained on in instruct.general_datasets, or "
                 "the directory of a finished one in instruct.general_dir"
             )
-        self.general_domains = [] if stored else load_general(config.data, config.instruct.general_datasets)
+        domains = [] if stored else load_general(config.data, config.instruct.general_datasets)
+        tokenizer = self.recommender.backbone.tokenizer
+        self.general_examiners = [Examiner(domain, tokenizer, config) for domain in domains]
+        self._check_candidates()
+
+    def _check_candidates(self) -> None:
+        """Better to find them lacking now than in the middle of a stage, or after all of them."""
+        recommender = self.recommender
+        for examiner in (*self.general_examiners, recommender.examiner):
+            examiner.check_candidates()
+        recommender.questions.among_candidates(self._valid_targets())
+
+    def _valid_targets(self) -> Targets:
+        return draw_targets(self.data.valid, self.config.instruct.valid_users, self.config.seed)
 
     def start(self, run: RunDirectory, resume: bool = False) -> None:
         """Open the run directory; with ``resume`` stages that are done stay done."""
@@ -183,10 +197,9 @@ class StagedTrainer:
 
     def _general_examples(self) -> list[Example]:
         """Also where the adapter is loaded, an empty list: what it was trained on is not known then."""
-        config, tokenizer = self.config, self.recommender.backbone.tokenizer
         examples: list[Example] = []
-        for domain in self.general_domains:
-            examples += Examiner(domain, tokenizer, config).draw(config.instruct.general_examples, config.seed + 1)
+        for examiner in self.general_examiners:
+            examples += examiner.draw(self.config.instruct.general_examples, self.config.seed + 1)
         return examples
 
     def _adapter(self, stage: str, directory: Path, examples: Sequence[Example], epochs: int) -> Weights:
@@ -195,9 +208,8 @@ class StagedTrainer:
         if not is_stored(directory):
             self._train_stage(stage, examples, epochs)
             tasks = {task: sum(example.task == task for example in examples) for task in self.config.instruct.tasks}
-            names = (
-                [domain.name for domain in self.general_domains] if stage == "general" else [recommender.domain.name]
-            )
+            examiners = self.general_examiners if stage == "general" else [recommender.examiner]
+            names = [examiner.domain.name for examiner in examiners]
             about = {"stage": stage, "domains": names, "examples": tasks, "epochs": epochs, "seed": self.config.seed}
             store_adapter(recommender.plain, recommender.backbone, directory, about)
             self._remember()
@@ -225,9 +237,9 @@ class StagedTrainer:
 
     def _mix(self, adapters: list[Weights]) -> dict[str, float]:
         """Learn the mixture, measure it and the fixed ones on valid users, and store it."""
-        recommender, config = self.recommender, self.config.instruct
+        recommender = self.recommender
         recommender.mix(adapters)
-        valid = draw_targets(self.data.valid, config.valid_users, self.config.seed)
+        valid = self._valid_targets()
         results: dict[str, float] = {}
         for name, weights in FIXED.items():
             recommender.set_weights(weights)

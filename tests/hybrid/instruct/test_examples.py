@@ -80,8 +80,21 @@ def test_too_few_candidates_are_an_error(domain, backbone, config) -> None:
     more = replace(config, instruct=replace(config.instruct, candidates=8))
     with pytest.raises(UserError, match=r"d: 7 of 8 items have a title, too few for instruct\.candidates=8"):
         Examiner(domain, backbone.tokenizer, more)
-    with pytest.raises(UserError, match="a user took all but 1 of the items with titles; 3 other candidates"):
-        candidates(1, np.array([1, 2, 3]), np.array([1, 2, 3, 4]), 3, np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"^d: a user took all but 1 of the 4 .*; 3 other .*instruct\.candidates"):
+        candidates(1, np.array([1, 2, 3]), np.array([1, 2, 3, 4]), 3, np.random.default_rng(0), "d")
+
+
+def test_a_user_who_leaves_too_few_candidates_is_found_before_any_question(domain, backbone, config) -> None:
+    """The first user takes 4 of 7 items with titles, the last one 2 (and one without): 3 are left, and 5."""
+
+    def check(candidates: int, *tasks: str) -> None:
+        instruct = replace(config.instruct, candidates=candidates, **({"tasks": tasks} if tasks else {}))
+        Examiner(domain, backbone.tokenizer, replace(config, instruct=instruct)).check_candidates()
+
+    check(4)
+    with pytest.raises(UserError, match=r"^d: a user took all but 3 of the 7 items with titles; 4 other candidates"):
+        check(5)
+    check(5, "next_item", "preference")  # these list fewer
 
 
 def test_a_candidate_without_a_title_is_named(examiner) -> None:

@@ -43,7 +43,7 @@ def test_order_of_the_titles_does_not_matter(speaker) -> None:
 def questions(examiner, config) -> Questions:
     seen = np.ones(9, dtype=bool)
     seen[6] = False
-    return Questions(examiner.wording, examiner.titled, seen, 3, config.instruct, seed=1)
+    return Questions(examiner.wording, examiner.titled, seen, 3, config.instruct, seed=1, name="d")
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_catalogue_is_all_titles_but_the_history(questions, targets, read) -
 
 def test_lists_stand_in_the_prompt_only_if_wanted(examiner, config, targets, read) -> None:
     bare = replace(config.instruct, list_candidates=False)
-    questions = Questions(examiner.wording, examiner.titled, np.ones(9, dtype=bool), 3, bare, seed=1)
+    questions = Questions(examiner.wording, examiner.titled, np.ones(9, dtype=bool), 3, bare, seed=1, name="d")
     assert read(questions.among_candidates(targets)[0].prompt).endswith("- Charlie\nThe next item is:")
 
 

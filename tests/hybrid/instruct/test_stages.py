@@ -1,6 +1,7 @@
 """The whole run: general adapter, specific adapter, mixture, evaluation."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,17 @@ SMALL = (
     "instruct.mixture.steps=2",
     "instruct.mixture.prompts=2",
 )
+
+
+def another_domain(cycle: Path, folder: Path, ending: str = "", greedy: int = 0) -> Path:
+    """The cycle dataset under another name, its titles with an ending, and one more user of so many items."""
+    folder.mkdir()
+    items = (cycle / f"{cycle.name}.item").read_text().splitlines()
+    titles = [items[0], *(line + ending for line in items[1:])]
+    (folder / f"{folder.name}.item").write_text("\n".join(titles) + "\n")
+    more = "".join(f"greedy\ti{step}\t{step}\n" for step in range(greedy))
+    (folder / f"{folder.name}.inter").write_text((cycle / f"{cycle.name}.inter").read_text() + more)
+    return folder
 
 
 @pytest.fixture
@@ -137,6 +149,18 @@ def test_a_general_adapter_that_cannot_be_had_is_an_error_before_anything_is_wri
     (half / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match=r"not a whole adapter directory, adapter_model\.safetensors is missing"):
         train_run(small(f"instruct.general_dir={half}"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_user_who_took_almost_all_is_an_error_before_anything_is_written(small, cycle, tmp_path) -> None:
+    """12 items and 4 candidates: one user may take 9; the last two items are of the valid and the test part."""
+    where = f"data.cache_dir={tmp_path / 'cache'}"
+    general = another_domain(cycle, tmp_path / "general", greedy=12)
+    with pytest.raises(UserError, match=r"^general: a user took all but 2 of the 12 .*see instruct\.candidates"):
+        train_run(small(where, f"instruct.general_datasets=[{general}]"))
+    own = another_domain(cycle, tmp_path / "own", greedy=11)  # enough in the train part, too few in the valid part
+    with pytest.raises(UserError, match=r"^own: a user took all but 2 of the 12 .*see instruct\.candidates"):
+        train_run(small(where, f"data.dataset={own}", "instruct.valid_users=100"))
     assert not (tmp_path / "runs").exists()
 
 
