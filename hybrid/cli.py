@@ -1,4 +1,4 @@
-"""The command line: ``hybridrec prepare | train | compare | curve | evaluate | export``.
+"""The command line: ``hybridrec prepare | train | compare | curve | evaluate | export | recommend``.
 
 Exit codes: 0 done, 2 something the user can put right (one line says what), 130 stopped by the user.
 """
@@ -130,7 +130,7 @@ def _curve_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _evaluate_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    command = _add(commands, "evaluate", "rank the full catalogue with the best models of a finished run")
+    command = _add(commands, "evaluate", "measure the best models of a finished run: rankings or clicks, by its task")
     command.add_argument("directory", type=Path, metavar="RUN", help="run directory")
     command.add_argument("--split", choices=["valid", "test"], default="test", help="part of the data (default: test)")
     command.add_argument(

@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
 from hybrid.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -101,21 +105,13 @@ def curve_csv(curve: Curve) -> str:
 
 
 def plot_curve(curve: Curve, path: Path) -> bool:
-    """Draw mean and standard deviation over shares (logarithmic) as a PNG; False where matplotlib is absent."""
+    """Write the curve as a PNG; False where matplotlib is absent."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return False
     figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for system in curve.systems:
-        known = [fraction for fraction in curve.fractions if curve.values(system, fraction)]
-        values = [curve.values(system, fraction) for fraction in known]
-        spreads = [stdev(found) if len(found) > 1 else 0.0 for found in values]
-        axes.errorbar(known, [mean(found) for found in values], yerr=spreads, marker="o", capsize=3, label=system)
-    axes.axhline(curve.full(), linestyle=":", color="grey", label=f"{curve.plain}, all data")
-    axes.set(xscale="log", xlabel="share of the training samples", ylabel=f"test {curve.metric}")
-    axes.legend()
+    plot_on_axes(curve, figure.subplots())
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         figure.savefig(beside, format="png", dpi=150)
@@ -123,6 +119,25 @@ def plot_curve(curve: Curve, path: Path) -> bool:
     finally:
         beside.unlink(missing_ok=True)
     return True
+
+
+def plot_on_axes(curve: Curve, axes: "Axes") -> None:
+    """Mean and standard deviation over shares (logarithmic), with a star where a system crosses the plain one."""
+    for system in curve.systems:
+        known = [fraction for fraction in curve.fractions if curve.values(system, fraction)]
+        values = [curve.values(system, fraction) for fraction in known]
+        spreads = [stdev(found) if len(found) > 1 else 0.0 for found in values]
+        means = [mean(found) for found in values]
+        line = axes.errorbar(known, means, yerr=spreads, marker="o", capsize=3, label=system).lines[0]
+        crossing = curve.crossing(system)
+        if crossing is not None and system != curve.plain:
+            star = {"marker": "*", "markersize": 16, "linestyle": "none", "color": line.get_color(), "zorder": 3}
+            axes.plot([crossing], [means[known.index(crossing)]], label=f"{system} crosses at {crossing:g}", **star)
+    axes.axhline(curve.full(), linestyle=":", color="grey", label=f"{curve.plain}, all data")
+    axes.set(xscale="log", xlabel="share of the training samples", ylabel=f"test {curve.metric}")
+    axes.set_xticks(curve.fractions, labels=[f"{fraction:g}" for fraction in curve.fractions])
+    axes.minorticks_off()
+    axes.legend()
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:

@@ -177,6 +177,13 @@ def test_one_class_in_the_valid_part_only():
         split_clicks(make(HISTORIES, ratings, TIMES), DataConfig(**QUARTERS))
 
 
+def test_one_class_in_the_test_part_only():
+    dataset, config = make(HISTORIES, [[5, 4, 3, 5, 5], [1, 2, 5, 3, 4]], TIMES), DataConfig(**QUARTERS)
+    assert len(split_clicks(dataset, config).valid) == 2
+    with pytest.raises(UserError, match=r"all 2 samples of the test part are rated above data.label_threshold=3"):
+        open_click_test(dataset, config)
+
+
 def test_data_without_times():
     from dataclasses import replace
 

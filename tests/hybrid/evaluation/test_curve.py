@@ -5,7 +5,16 @@ import sys
 import pytest
 
 from hybrid.errors import UserError
-from hybrid.evaluation.curve import Curve, Point, curve_csv, curve_table, parse_fractions, parse_seeds, plot_curve
+from hybrid.evaluation.curve import (
+    Curve,
+    Point,
+    curve_csv,
+    curve_table,
+    parse_fractions,
+    parse_seeds,
+    plot_curve,
+    plot_on_axes,
+)
 
 VALUES = {
     ("plain", 0.1): (0.60, 0.62),
@@ -53,6 +62,21 @@ def test_plot_is_a_png(curve, tmp_path):
     assert plot_curve(curve, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
+
+
+def test_plot_shows_the_crossing_and_the_measured_shares(curve):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    plot_on_axes(curve, axes)
+    stars = [line for line in axes.lines if line.get_marker() == "*"]
+    assert [star.get_label() for star in stars] == ["helped crosses at 0.5"]  # weak never does, plain is the measure
+    assert list(stars[0].get_xdata()) == [0.5]
+    assert list(stars[0].get_ydata()) == pytest.approx([0.715])
+    assert "helped crosses at 0.5" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert list(axes.get_xticks()) == [0.1, 0.5, 1.0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "0.5", "1"]
+    assert not list(axes.get_xticks(minor=True))
 
 
 def test_no_plot_without_matplotlib(curve, tmp_path, monkeypatch):
