@@ -57,7 +57,7 @@ def _first_behaviours(data: ClickData, requests: Requests) -> list[tuple[np.ndar
 
 def _vectors(config: Config, recommender: LLMRecommender, texts: list[str], what: str) -> Tensor:
     tokenizer = recommender.backbone.tokenizer
-    context = int(recommender.backbone.model.config.max_position_embeddings) - len(tokenizer(OPENING)["input_ids"]) - 1
+    context = recommender.backbone.context - len(tokenizer(OPENING)["input_ids"]) - 1
     kept = min(config.bridges.knowledge_adapter.encode_tokens, context)
     n_longer = sum(len(ids) > kept for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
     _say_cut(n_longer, f"{what} texts", kept)

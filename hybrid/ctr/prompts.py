@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from hybrid.config.schema import ClickPromptConfig
 from hybrid.ctr.selectors import BehaviourSelector
 from hybrid.data.clicks import Samples
+from hybrid.errors import UserError
 from hybrid.llm.answers import Answers
 from hybrid.llm.prompt_batches import bucket
 from hybrid.llm.ragged import positions, ramp, row_starts
@@ -75,6 +76,7 @@ class ClickPromptBuilder:
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, item_text: Sequence[str], config: ClickPromptConfig, answers: Answers
     ) -> None:
+        self.item_tokens = config.item_tokens
         titles, counts = title_tokens(tokenizer, item_text, config.item_tokens)
         bos, opening = leading_tokens(tokenizer, config.opening)
         fixed = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (config.disliked, config.liked)]
@@ -122,9 +124,21 @@ class ClickPrompts:
     """Batches of prompts of similar length; the order of training batches depends on (seed, epoch) alone."""
 
     builder: ClickPromptBuilder
+    context: int
+    """Tokens that the language model reads at once."""
     batch_prompts: int
     eval_prompts: int
     seed: int
+
+    def check(self, selected: Selected) -> None:
+        """Raise UserError where a prompt is longer than the model's context."""
+        longest = int(self.builder.lengths(selected).max(initial=0))
+        if longest > self.context:
+            raise UserError(
+                f"a prompt of task ctr has {longest} tokens, but llm.name reads {self.context}; lower "
+                f"llm.click_prompt.behaviours (now {selected.positions.shape[1]}) or llm.click_prompt.item_tokens "
+                f"(now {self.builder.item_tokens})"
+            )
 
     def n_batches(self, selected: Selected) -> int:
         """Training batches in an epoch."""
@@ -137,7 +151,11 @@ class ClickPrompts:
             yield self.builder.build(selected.take(batch), batch)
 
     def in_order_of_length(self, selected: Selected) -> Iterator[ClickPromptBatch]:
-        """All samples once, the longest prompts first; ``numbers`` says which they are."""
+        """All samples once, the longest prompts first; ``numbers`` says which they are.
+
+        Raises UserError as `check` does.
+        """
+        self.check(selected)
         order = np.argsort(-self.builder.lengths(selected), kind="stable")
         for first in range(0, len(order), self.eval_prompts):
             batch = order[first : first + self.eval_prompts]

@@ -64,12 +64,16 @@ class LLMClicks:
 
     def logits(self, samples: Samples) -> np.ndarray:
         """See `ClickScorer`."""
-        selected, found = Selected.by(self.selector, samples, self.behaviours), np.zeros(len(samples))
+        selected, found = self.selected(samples), np.zeros(len(samples))
         n_batches = -(-len(samples) // self.prompts.eval_prompts)
         with inference(self.recommender):
             for batch in progress(self.prompts.in_order_of_length(selected), "judging clicks", n_batches):
                 found[batch.numbers.numpy()] = _numpy(self.log_odds(selected, batch))
         return found
+
+    def selected(self, samples: Samples) -> Selected:
+        """The samples with the behaviours that are read of each."""
+        return Selected.by(self.selector, samples, self.behaviours)
 
     def log_odds(self, selected: Selected, batch: ClickPromptBatch) -> Tensor:
         """Logit of a click on each of a batch's prompts, [B], with gradient; ``selected`` is what it was made of."""

@@ -139,7 +139,7 @@ def _language_model(
     recommender = ClickRecommender(backbone, config.llm, data.n_items, answers, state_width).to(device)
     builder = ClickPromptBuilder(backbone.tokenizer, data.item_text, prompt, answers)
     batch_prompts, eval_prompts = config.train.llm.batch_prompts, config.evaluation.llm_batch_prompts
-    return recommender, ClickPrompts(builder, batch_prompts, eval_prompts, config.seed)
+    return recommender, ClickPrompts(builder, backbone.context, batch_prompts, eval_prompts, config.seed)
 
 
 def _say_what_rests(config: Config) -> None:

@@ -6,7 +6,8 @@ from typing import Any, cast
 from hybrid.config.schema import Side
 from hybrid.ctr.learners import ClickIDLearner, ClickLLMLearner
 from hybrid.ctr.system import ClickSystem
-from hybrid.ctr.validation import ClickValidator
+from hybrid.ctr.validation import ClickValidator, evaluated
+from hybrid.exchange import judged_sides
 from hybrid.training.learner import Learner
 from hybrid.training.run_directory import replace_directory
 from hybrid.training.trainer import BaseTrainer
@@ -14,7 +15,18 @@ from hybrid.training.validation import SideValidator
 
 
 class ClickTrainer(BaseTrainer[ClickSystem]):
-    """Trains the sides to judge clicks."""
+    """Trains the sides to judge clicks.
+
+    Raises UserError where a prompt of the train or valid part is longer than the language model's context.
+    """
+
+    def __init__(self, system: ClickSystem) -> None:
+        super().__init__(system)
+        if "llm" in judged_sides(self.config):
+            learner = cast(ClickLLMLearner, self.learners["llm"])
+            valid = evaluated(system.data.valid, self.config)
+            for selected in (learner.selected, learner.scorer.selected(valid)):
+                learner.scorer.prompts.check(selected)
 
     @property
     def metric(self) -> str:

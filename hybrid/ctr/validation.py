@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from hybrid.config.schema import Config, Side
-from hybrid.ctr.prompts import Selected
 from hybrid.ctr.scoring import ClickScorer, LLMClicks
 from hybrid.ctr.system import ClickSystem
 from hybrid.data.clicks import Samples, check_drawn, draw_samples
@@ -60,7 +59,7 @@ class ClickValidator:
         """A few prompts, how sure of a click the language model is, and the truth, as text."""
         which = np.arange(min(SHOWN, len(self.samples)))
         samples = self.samples.take(which)
-        batch = scorer.prompts.builder.build(Selected.by(scorer.selector, samples, scorer.behaviours), which)
+        batch = scorer.prompts.builder.build(scorer.selected(samples), which)
         for number in which:
             tokens = batch.tokens[number, : batch.lengths[number]]
             text = scorer.recommender.backbone.tokenizer.decode(tokens)

@@ -44,6 +44,11 @@ class Backbone:
         return int(self.model.config.num_hidden_layers)
 
     @property
+    def context(self) -> int:
+        """Tokens that can be read at once."""
+        return int(self.model.config.max_position_embeddings)
+
+    @property
     def embeddings(self) -> Tensor:
         """Input embeddings of all tokens, [vocabulary, H]."""
         return cast(nn.Embedding, self.model.get_input_embeddings()).weight

@@ -43,7 +43,7 @@ def write_knowledge(
 
 def room_for_prompt(backbone: Backbone, new_tokens: int) -> int:
     """Tokens of the model's context that are left for a prompt. Raises UserError where there are none."""
-    context = int(backbone.model.config.max_position_embeddings)
+    context = backbone.context
     if new_tokens >= context:
         raise UserError(
             f"bridges.knowledge_adapter.new_tokens is {new_tokens}, but {backbone.name} reads {context} tokens in all"

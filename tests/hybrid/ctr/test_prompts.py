@@ -70,7 +70,7 @@ def test_behaviours_of_which_nothing_is_known_carry_no_mark():
 def test_batches_cover_every_sample_once_and_say_which():
     numbers = np.arange(3).repeat(7)
     selected = Selected.by(RecentBehaviours(), samples().take(numbers), 2)
-    prompts = ClickPrompts(builder(), batch_prompts=4, eval_prompts=5, seed=1)
+    prompts = ClickPrompts(builder(), context=99, batch_prompts=4, eval_prompts=5, seed=1)
     epoch = list(prompts.epoch(selected, 0))
     assert len(epoch) == prompts.n_batches(selected) == 6
     alone = texts(builder().build(selected, np.arange(21)))
@@ -81,6 +81,21 @@ def test_batches_cover_every_sample_once_and_say_which():
     again = [batch.numbers.tolist() for batch in prompts.epoch(selected, 0, skip=2)]
     assert again == [batch.numbers.tolist() for batch in epoch[2:]]
     assert again != [batch.numbers.tolist() for batch in prompts.epoch(selected, 1, skip=2)]
+
+
+def test_a_prompt_longer_than_the_context_is_refused():
+    selected = Selected.by(RecentBehaviours(), samples(), 2)
+    lengths = builder().lengths(selected)
+    fits, short = (ClickPrompts(builder(), int(lengths.max()) - less, 4, 5, seed=1) for less in (0, 1))
+    fits.check(selected)
+    message = (
+        rf"has {lengths.max()} tokens, but llm.name reads {lengths.max() - 1}; lower llm.click_prompt.behaviours "
+        r"\(now 2\) or llm.click_prompt.item_tokens \(now 5\)"
+    )
+    for refuse in (short.check, lambda selected: next(short.in_order_of_length(selected))):
+        with pytest.raises(UserError, match=message):
+            refuse(selected)
+    short.check(selected.take(np.array([1])))  # the one without behaviours
 
 
 @pytest.fixture

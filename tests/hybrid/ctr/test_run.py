@@ -1,6 +1,7 @@
 """Task ctr as a whole: both sides learn a planted taste, the idle one does not move, a resumed run is the same run."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hybrid.data.prepare import prepare
 from hybrid.errors import UserError
 from hybrid.evaluation.click_metrics import click_metrics
 from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.llm.backbone import Backbone
 from hybrid.runs import create_trainer, train_run
 from hybrid.training.run_directory import RunDirectory, read_json
 
@@ -59,6 +61,30 @@ def test_the_language_model_learns_from_what_is_offered_and_from_what_was_liked(
     lengths = ["train.schedule.llm_length=8", "train.llm.samples=0", "train.schedule.rounds=1"]
     run = train_run(tiny("arm=llm_only", "train.llm.learning_rate=0.02", *lengths, rule=rule))
     assert evaluate_run(run.path, "test")["sides"]["llm"]["metrics"]["auc"] > 0.95
+
+
+def test_prompts_longer_than_the_context_are_refused_before_anything_is_written(tiny):
+    config = tiny("arm=llm_only", f"llm.click_prompt.opening={'x' * 2048}")
+    with pytest.raises(UserError, match=r"tokens, but llm.name reads 2048; lower llm.click_prompt.behaviours"):
+        train_run(config)
+    assert not (Path(config.output_dir) / config.name).exists()
+
+
+def test_prompts_of_both_parts_are_checked_where_the_language_model_judges(tiny, monkeypatch):
+    few = ["arm=llm2id", "train.llm.samples=1"]
+    trainer = create_trainer(tiny(*few), prepare(tiny(*few).data))
+    learner = trainer.learners["llm"]
+    train, valid = (
+        int(learner.scorer.prompts.builder.lengths(selected).max())
+        for selected in (learner.selected, learner.scorer.selected(trainer.system.data.valid))
+    )
+    assert train < valid
+    for context, longest in {train: valid, train - 1: train}.items():
+        monkeypatch.setattr(Backbone, "context", context)
+        with pytest.raises(UserError, match=f"a prompt of task ctr has {longest} tokens, but llm.name reads {context}"):
+            create_trainer(tiny(*few), prepare(tiny(*few).data))
+    unread = tiny(*few, "train.schedule.llm_length=0", "evaluation.untrained=false")
+    create_trainer(unread, prepare(unread.data))
 
 
 def test_zero_shot_measures_the_language_model_as_it_came(tiny):
