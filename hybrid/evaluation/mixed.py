@@ -25,11 +25,7 @@ def evaluate_mixed(
     answers: training never sees those.
     """
     recommender = MixedRecommender(config, dataset, data)
-    chosen = config.instruct.general_dir
-    directories = [run.path / "adapters" / "general", run.path / "adapters" / "specific"]
-    if chosen:
-        directories[0] = type(run.path)(chosen)
-    recommender.mix([load_stored(recommender.plain, recommender.backbone, path) for path in directories])
+    _load_mixture(recommender, run)
     mixture = config.instruct.mixture
     targets = draw_targets(targets, config.instruct.test_users, config.seed)
     sides = {}
@@ -38,12 +34,17 @@ def evaluate_mixed(
             recommender.set_weights(FIXED[name])
         elif mixture.weights == "entropy" and mixture.source == "test":
             recommender.learn_weights(targets)
-        else:
-            load_adapter(recommender.speaker.lm, run.best_llm)
         sides[name] = _measured(recommender, targets)
     for name, model in load_references(config.instruct.references, data).items():
         sides[f"ID model {name}"] = _measured_reference(model, recommender, targets)
     return {"users": len(targets), "protocol": _protocol(config), "sides": sides}
+
+
+def _load_mixture(recommender: MixedRecommender, run: RunDirectory) -> None:
+    """Both adapters and their weights from the run itself: a general adapter that others share may have changed."""
+    specific = load_stored(recommender.plain, recommender.backbone, run.path / "adapters" / "specific")
+    recommender.mix([specific, specific])  # of the right shapes; the next line fills in both
+    load_adapter(recommender.speaker.lm, run.best_llm)
 
 
 def _measured_reference(model: IDModel, recommender: MixedRecommender, targets: Targets) -> dict[str, Any]:

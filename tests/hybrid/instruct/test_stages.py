@@ -1,6 +1,7 @@
 """The whole run: general adapter, specific adapter, mixture, evaluation."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,16 @@ def test_a_later_domain_only_loads_the_general_adapter(small, tmp_path, monkeypa
     train_run(small(where, "name=second", "instruct.specific_examples=12", "instruct.general_datasets=[]"))
     assert trained == ["general", "specific", "specific"]
     assert (tmp_path / "general" / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_evaluation_needs_no_general_adapter_but_the_runs_own(small, tmp_path) -> None:
+    more = ("instruct.general_epochs=20", "train.llm.learning_rate=0.02", "instruct.valid_users=20")
+    run = train_run(small(f"instruct.general_dir={tmp_path / 'general'}", *more, "instruct.test_users=20"))
+    shutil.rmtree(tmp_path / "general")
+    sides, trained = evaluate_run(run.path, "valid")["sides"], json.loads(run.finished.read_text())
+    for name, side in {"general only": "general only", "specific only": "specific only", "learned": "llm"}.items():
+        assert sides[side]["metrics"]["ndcg@10"] == trained[f"valid/{name}/ndcg@10"]
+    assert trained["valid/general only/ndcg@10"] != trained["valid/specific only/ndcg@10"]
 
 
 def test_a_stage_that_is_done_is_not_done_again(small, monkeypatch) -> None:
