@@ -5,13 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from hybrid.config.load import load_config
 from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.export.run import export_run
+from hybrid.instruct.examples import Example
 from hybrid.instruct.stages import StagedTrainer
 from hybrid.runs import train_run
+from hybrid.system import load_llm
 from idmodels.saved import load_id_model
 
 SMALL = (
@@ -94,6 +97,37 @@ def test_evaluation_needs_no_general_adapter_but_the_runs_own(small, tmp_path) -
     for name, side in {"general only": "general only", "specific only": "specific only", "learned": "llm"}.items():
         assert sides[side]["metrics"]["ndcg@10"] == trained[f"valid/{name}/ndcg@10"]
     assert trained["valid/general only/ndcg@10"] != trained["valid/specific only/ndcg@10"]
+
+
+def stage_examples(monkeypatch) -> dict[str, list[Example]]:
+    """Examples of each stage that is trained from now on."""
+    found, train = {}, StagedTrainer._train_stage
+
+    def spy(self, stage, examples, epochs):
+        found[stage] = list(examples)
+        train(self, stage, examples, epochs)
+
+    monkeypatch.setattr(StagedTrainer, "_train_stage", spy)
+    return found
+
+
+def test_the_general_adapter_is_trained_on_every_domain(small, cycle, tmp_path, monkeypatch) -> None:
+    examples, other = stage_examples(monkeypatch), another_domain(cycle, tmp_path / "other", ending=" II")
+    where = f"data.cache_dir={tmp_path / 'cache'}"
+    run = train_run(small(where, f"instruct.general_datasets=[{cycle},{other}]", "llm.prompt.item_tokens=9"))
+    origin = json.loads((run.path / "adapters" / "general" / "adapter_origin.json").read_text())
+    assert origin["domains"] == ["cycle", "other"]
+    read = load_llm(load_config(run.config, []), ["a"], torch.device("cpu")).tokenizer.decode
+    by_stage = {stage: [" II" in read(one.prompt) for one in found] for stage, found in examples.items()}
+    assert by_stage["general"] == [False] * 16 + [True] * 16
+    assert not any(by_stage["specific"])
+
+
+def test_specific_examples_are_none_of_the_general_ones(small, monkeypatch) -> None:
+    examples = stage_examples(monkeypatch)
+    train_run(small("instruct.tasks=[next_item]", "instruct.general_examples=30"))
+    assert 0 < len(examples["specific"]) < 16  # both stages ask about the same few users
+    assert not set(examples["specific"]) & set(examples["general"])
 
 
 def test_a_stage_that_is_done_is_not_done_again(small, monkeypatch) -> None:
