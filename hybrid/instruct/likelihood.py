@@ -2,13 +2,14 @@
 
 Title c of tokens y_1 .. y_n (the last is the end) scores ``sum_t log P(y_t | prompt, y_<t)``, divided by n where
 `normalise`. The titles of a chunk are one sequence in which each sees the prompt and itself alone, at the positions it
-would have had by itself, so nothing is padded and the prompt's keys and values are not copied.
+would have had by itself, so nothing is padded and the prompt's keys and values are not copied. Models that cannot be
+told what each token sees, or look no further back than a short window, read each title by itself.
 
 Letters: C titles, S tokens of a chunk, T tokens of the prompt.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 CHUNK_TOKENS = 1024
+ALONE = ("bloom", "falcon", "gpt_neo", "mpt")
+"""Architectures that take distances from the place in the sequence, whatever positions and mask they are given."""
 
 
 @torch.no_grad()
@@ -26,6 +29,30 @@ def title_likelihoods(
     speaker: Speaker, prompt: Sequence[int], titles: Sequence[Sequence[int]], normalise: bool
 ) -> Tensor:
     """Scores [C] float32 of titles (with their ends) after one prompt; the caller has put the model in evaluation."""
+    lengths = torch.tensor([len(title) for title in titles], device=speaker.device)
+    score = _side_by_side if _sees_all(speaker, len(prompt) + int(lengths.max())) else _one_by_one
+    return score(speaker, prompt, titles) / (lengths if normalise else 1)
+
+
+def _sees_all(speaker: Speaker, tokens: int) -> bool:
+    """Whether the model sees that many tokens back, and what each token sees can be told by a mask."""
+    config = cast(Any, speaker.lm).config.get_text_config()
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    return config.model_type not in ALONE and (not window or tokens <= window)
+
+
+def _one_by_one(speaker: Speaker, prompt: Sequence[int], titles: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probability of each title, [C], by a pass over prompt and title."""
+    scores = []
+    for title in titles:
+        tokens = torch.tensor([[*prompt, *title[:-1]]], device=speaker.device)
+        found = speaker.logits(speaker.states(tokens)[0, len(prompt) - 1 :]).log_softmax(dim=-1)
+        scores.append(found.gather(1, torch.tensor(title, device=speaker.device)[:, None]).sum())
+    return torch.stack(scores)
+
+
+def _side_by_side(speaker: Speaker, prompt: Sequence[int], titles: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probability of each title, [C], by one pass over the prompt and one over each chunk of titles."""
     from transformers import DynamicCache
 
     device = speaker.device
@@ -37,8 +64,7 @@ def title_likelihoods(
     for chunk in _chunks(titles):
         parts = first[torch.tensor([title[0] for title in chunk], device=device)]
         scores.append(parts + _following(speaker, chunk, cache, len(prompt)))
-    lengths = torch.tensor([len(title) for title in titles], device=device)
-    return torch.cat(scores) / (lengths if normalise else 1)
+    return torch.cat(scores)
 
 
 def _following(speaker: Speaker, titles: Sequence[Sequence[int]], cache: "DynamicCache", n_prompt: int) -> Tensor:

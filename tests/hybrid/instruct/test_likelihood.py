@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import BloomConfig, BloomModel, MistralConfig, MistralModel
 
 import hybrid.instruct.likelihood as likelihood
 from hybrid.data.split import Histories, Targets
 from hybrid.errors import UserError
 from hybrid.instruct.likelihood import title_likelihoods
 from hybrid.instruct.ranking import Question, Questions, grouped_metrics, question_ranks, rank_metrics
+from hybrid.instruct.speaker import Speaker
+from hybrid.llm.vocabulary import Vocabulary
 
 PROMPT = [5, 9, 30, 2, 7, 7, 41]
 TITLES = [[3, 8, 20, 1], [4, 1], [3, 8, 21, 6, 1], [1], [50, 60, 70, 1]]
@@ -32,6 +35,38 @@ def test_titles_side_by_side_score_as_each_by_itself(speaker, monkeypatch, chunk
     torch.testing.assert_close(
         title_likelihoods(speaker, PROMPT, TITLES, True), expected / lengths, rtol=1e-4, atol=1e-4
     )
+
+
+def mistral(window: int | None):
+    settings = MistralConfig(
+        vocab_size=80, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, sliding_window=window, initializer_range=0.5,
+    )  # fmt: skip
+    return MistralModel(settings)
+
+
+def bloom():
+    return BloomModel(BloomConfig(vocab_size=80, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.5))
+
+
+def alone_speaker(lm) -> Speaker:
+    return Speaker(lm, Vocabulary(torch.randn(80, 16), None)).eval()
+
+
+@pytest.mark.parametrize("make", [lambda: mistral(4), lambda: mistral(10), lambda: mistral(None), bloom])
+def test_models_with_a_short_window_or_distances_of_their_own_score_alike(make) -> None:
+    torch.manual_seed(0)
+    speaker = alone_speaker(make())
+    expected = torch.stack([by_itself(speaker, title) for title in TITLES])
+    torch.testing.assert_close(title_likelihoods(speaker, PROMPT, TITLES, False), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("window", "passes"), [(None, 2), (12, 2), (11, 5)])
+def test_only_a_window_shorter_than_prompt_and_title_costs_a_pass_for_each(window, passes: int) -> None:
+    speaker, counted = alone_speaker(mistral(window)), []
+    speaker.lm.register_forward_hook(lambda *_: counted.append(1))
+    title_likelihoods(speaker, PROMPT, TITLES, False)  # 7 and at most 5 tokens
+    assert len(counted) == passes
 
 
 def test_order_of_the_titles_does_not_matter(speaker) -> None:
