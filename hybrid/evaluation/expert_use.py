@@ -3,7 +3,9 @@
 Letters: M users, E experts.
 """
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,8 @@ from hybrid.evaluation.rankers import LLMRanker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 THIRDS = (1 / 3, 2 / 3)
 Use = Mapping[str, np.ndarray]
@@ -55,10 +59,11 @@ def table(use: Use) -> str:
 
 
 def figure(use: Use) -> "Figure | None":
-    """Stacked bars, one for each group; None where matplotlib is not installed."""
+    """Stacked bars, one for each group; None, and one line in the log, where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
+        _tell_missing()
         return None
     drawn = Figure(figsize=(7, 4), layout="constrained")
     axes = drawn.subplots()
@@ -71,6 +76,12 @@ def figure(use: Use) -> "Figure | None":
     axes.invert_yaxis()
     drawn.legend(loc="outside right upper")
     return drawn
+
+
+@cache
+def _tell_missing() -> None:
+    """Once in a process: every validation asks for the figure."""
+    log.info("no figure of expert use: matplotlib is not installed; type: pip install 'hybridrec[plot]'")
 
 
 def _choices(ranker: LLMRanker, mformer: MFormer, targets: Targets) -> np.ndarray:

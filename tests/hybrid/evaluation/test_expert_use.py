@@ -1,5 +1,7 @@
 """Expert use by user group, with a router whose choice is known."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,15 @@ def test_the_figure_has_a_bar_for_every_group_and_expert():
     drawn = figure({"short history": np.array([0.25, 0.75]), "long history": np.array([1.0, 0.0])})
     widths = [bar.get_width() for container in drawn.axes[0].containers for bar in container]
     assert widths == [0.25, 1.0, 0.75, 0.0]
+
+
+def test_without_matplotlib_one_line_says_what_to_install(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # as if it were not installed
+    caplog.set_level("INFO")
+    for _ in range(2):
+        assert figure({"short history": np.array([0.25, 0.75])}) is None
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.endswith("type: pip install 'hybridrec[plot]'")
 
 
 def test_a_run_shows_expert_use_in_tensorboard(make_system, tmp_path):
