@@ -101,6 +101,11 @@ class IDModel(nn.Module, ABC):
         temperature = self.settings.temperature
         return F.normalize(states, dim=-1) / temperature if temperature > 0 else states
 
+    def load_plain(self, state: dict[str, Tensor]) -> None:
+        """Take the weights of a plain model of the same kind; features that are attached here stay attached."""
+        own = {name: name.replace("parametrizations.weight.original", "weight") for name in self.state_dict()}
+        self.load_state_dict({name: state[plain] for name, plain in own.items()})
+
     def fold(self, state: dict[str, Tensor], table: Tensor) -> None:
         """Put ``item_table()`` [N, D] in the place of the weights in ``state`` that `own_table` is made of."""
         state["item_embedding.weight"] = table

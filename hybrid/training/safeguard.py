@@ -76,7 +76,7 @@ class Safeguard:
         plain, _ = load_id_model(self.folder)
         self.close()
         self.system.exchange.rest_features()
-        self.system.need_id().load_state_dict(plain.state_dict())
+        self.system.need_id().load_plain(plain.state_dict())
         self.system.exchange.refresh()
 
     def fall_back(self, best: float | None) -> float | None:
