@@ -5,19 +5,19 @@ of propagation over the graph of texts, as LightGCN (arXiv 2002.02126) takes ove
 of j so moves its neighbours too, which helps rare items most. At export the sum is the table: serving costs the same.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bridges.errors import BridgeError
-from bridges.protocols import Bridge, Direction, Kind, Place, Side
+from bridges.protocols import Direction, Place
 from bridges.sharing import ExchangeStore
-from bridges.text_neighbours import TextNeighbours
+from bridges.text_neighbours import TextGraphBridge, TextNeighbours
 
 
-class SharedOffsets(Bridge):
+class SharedOffsets(TextGraphBridge):
     """Adds w A b [N, D] to the item table b; has no parameters, its gradient reaches b.
 
     Raises BridgeError for settings out of range.
@@ -38,21 +38,10 @@ class SharedOffsets(Bridge):
         temperature: float,
         components: int,
     ) -> None:
-        super().__init__()
         if weight < 0:
             raise BridgeError(f"neighbours: weight {weight} must not be negative")
-        self._store, self._own_items = store, own_items
-        self.weight = weight
-        self.near = TextNeighbours(n_items, llm_width, neighbours, temperature, components)
-
-    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
-        """See `Bridge`."""
-        return {("llm", "text")} if self.weight else set()
-
-    def refresh(self) -> None:
-        """Find the neighbours again from the store's text vectors."""
-        if self.weight:
-            self.near.refresh(self._store)
+        super().__init__(store, weight, TextNeighbours(n_items, llm_width, neighbours, temperature, components))
+        self._own_items = own_items
 
     def item_features(self) -> Tensor | None:
         """w A b [N, D], row 0 zero; None without neighbours."""

@@ -5,7 +5,6 @@ cosines between the LLM's whitened vectors of t and its nearest items. Rare item
 interactions.
 """
 
-from collections.abc import Collection
 from typing import ClassVar
 
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bridges.errors import BridgeError
-from bridges.protocols import Bridge, Direction, Kind, Place, ScoredBatch, Side
+from bridges.protocols import Direction, Place, ScoredBatch, Side
 from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
-from bridges.text_neighbours import TextNeighbours
+from bridges.text_neighbours import TextGraphBridge, TextNeighbours
 
 
-class SmoothedTargets(Bridge):
+class SmoothedTargets(TextGraphBridge):
     """Adds what turns a softmax cross-entropy with hard targets into the one with smoothed targets.
 
     The normaliser is the same in both, so the difference is ``w (e_t - sum_i p(i | t) e_i) . s``, a few products per
@@ -40,22 +39,10 @@ class SmoothedTargets(Bridge):
         temperature: float,
         components: int,
     ) -> None:
-        super().__init__()
         if not 0 <= weight <= 1:
             raise BridgeError(f"smoothing: weight {weight} must be 0 to 1")
-        self._store = store
-        self.weight = weight
-        self.near = TextNeighbours(n_items, llm_width, neighbours, temperature, components)
+        super().__init__(store, weight, TextNeighbours(n_items, llm_width, neighbours, temperature, components))
         self._means = RunningMeans(["pull"])
-
-    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
-        """See `Bridge`."""
-        return {("llm", "text")} if self.weight else set()
-
-    def refresh(self) -> None:
-        """Find the neighbours again from the store's text vectors."""
-        if self.weight:
-            self.near.refresh(self._store)
 
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Mean over the positions of ``w (e_t - sum_i p(i | t) e_i) . s``; None for the LLM and without neighbours."""

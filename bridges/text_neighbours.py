@@ -3,11 +3,14 @@
 Letters: N items (row 0 is padding), H LLM width, C whitened components, K neighbours.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bridges.errors import BridgeError
+from bridges.protocols import Bridge, Direction, Kind, Side
 from bridges.sharing import ExchangeStore
 from bridges.whitening import Whitening, component_count
 
@@ -61,6 +64,23 @@ class TextNeighbours(nn.Module):
         """Weighted mean of the neighbours' rows of ``table`` [N, P], for ``items`` [M] (none: all), [M, P]."""
         ids, shares = (self.ids, self.shares) if items is None else (self.ids[items], self.shares[items])
         return F.embedding_bag(ids, table, per_sample_weights=shares.to(table.dtype), mode="sum")
+
+
+class TextGraphBridge(Bridge):
+    """A bridge over the graph of texts, whose part is weighed; with weight 0 it reads nothing."""
+
+    def __init__(self, store: ExchangeStore, weight: float, near: TextNeighbours) -> None:
+        super().__init__()
+        self._store, self.weight, self.near = store, weight, near
+
+    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
+        """See `Bridge`."""
+        return {("llm", "text")} if self.weight else set()
+
+    def refresh(self) -> None:
+        """Find the neighbours again from the store's text vectors."""
+        if self.weight:
+            self.near.refresh(self._store)
 
 
 def nearest_items(unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
