@@ -1,12 +1,12 @@
 """A comparison as tables (aligned text, markdown), and as a drawing."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
 from hybrid.comparison.rows import TAIL, Row
 from hybrid.config.schema import Task
+from hybrid.evaluation.png import save_png
 
 COLUMNS: dict[Task, tuple[str, ...]] = {
     "ranking": ("ndcg@10", TAIL, "hr@10", "mrr@10"),
@@ -84,12 +84,7 @@ def plot(rows: Sequence[Row], metric: str, path: Path) -> bool:
     axes.set_yticks(range(len(shown)), [row.label for row in shown])
     axes.invert_yaxis()
     axes.set_xlabel(f"test {_title(metric)}")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(beside, format="png", dpi=150)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    save_png(figure, path)
     return True
 
 

@@ -7,7 +7,6 @@ arXiv 2406.02368).
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from hybrid.errors import UserError
+from hybrid.evaluation.png import save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,12 +112,7 @@ def plot_curve(curve: Curve, path: Path) -> bool:
         return False
     figure = Figure(figsize=(6, 4), layout="constrained")
     plot_on_axes(curve, figure.subplots())
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(beside, format="png", dpi=150)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    save_png(figure, path)
     return True
 
 
