@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
+from hybrid.config.llm_settings import LLMConfig, PromptConfig, ScorerConfig
 from hybrid.config.schema import Config
 from hybrid.controls import OtherUsers, other_items
 from hybrid.data.split import TrainingData
@@ -223,13 +224,30 @@ def choose_device(name: str) -> torch.device:
 def text_vectors(config: Config, recommender: LLMRecommender, texts: Sequence[str]) -> Tensor:
     """Vectors of item texts [N], [N, H], by ``llm.item_pooling`` mean or suffix; of an untuned model from the cache.
 
-    With ``llm.item_encoder`` those of that encoder.
+    With ``llm.item_encoder`` those of that encoder, with ``llm.item_layers=all`` those of the whole model.
     """
     llm, cache_dir = config.llm, Path(config.data.cache_dir)
     if llm.item_encoder:
         return encode_sentences(llm.item_encoder, texts, llm.encode_tokens, cache_dir, recommender.backbone.width)
+    if llm.item_layers == "all" and llm.num_layers:
+        recommender = _whole_model(config, recommender.suffix.device)
     pooling: Literal["mean", "suffix"] = "suffix" if llm.item_pooling == "suffix" else "mean"
     return encode_items(recommender, texts, Encoding(pooling, llm.encode_tokens), cache_dir)
+
+
+def _whole_model(config: Config, device: torch.device) -> LLMRecommender:
+    """The untuned model with all its layers, to encode texts with; it recommends nothing."""
+    llm = replace(
+        config.llm,
+        num_layers=0,
+        item_layers="kept",
+        tune="none",
+        whiten_width=0,
+        prompt=PromptConfig(),
+        scorer=ScorerConfig(width=0),
+    )
+    backbone = _load_backbone(config, llm, device)
+    return LLMRecommender(backbone, llm, n_items=1).to(device)
 
 
 def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Backbone:
@@ -239,8 +257,12 @@ def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Back
             "no item has a text, so there is nothing for the LLM to read; name the file with one row per item in "
             "data.item_file (and its text columns in data.text_fields), or train the ID model alone: arm=id_only"
         )
+    return _load_backbone(config, config.llm, device)
+
+
+def _load_backbone(config: Config, llm: LLMConfig, device: torch.device) -> Backbone:
     drawn = config.controls.llm_weights == "random"
-    return load_backbone(config.llm, Path(config.data.cache_dir), device, config.seed, drawn)
+    return load_backbone(llm, Path(config.data.cache_dir), device, config.seed, drawn)
 
 
 def _recommender(config: Config, data: TrainingData, device: torch.device, id_width: int) -> LLMRecommender:

@@ -142,6 +142,9 @@ class LLMConfig:
     item_pooling: Literal["mean", "suffix", "history"] = "mean"
     """An item's vector: mean of its text's token states, the suffix token's state after the text, or that state after
     the whole prompt of a history of this one item, soft tokens of the bridges included."""
+    item_layers: Literal["kept", "all"] = "kept"
+    """Layers that make the item vectors; kept: the model's own num_layers; all: those of the whole untuned model, read
+    once (and kept in the cache), where the vectors do not follow its tuning: prompt.items=vectors or tune=none."""
     item_encoder: str = ""
     """Sentence encoder whose vectors of the item texts stand in the place of the LLM's: all-minilm-l6-v2 (a package), a
     hub id or a local directory; empty: the LLM's own."""
@@ -153,3 +156,14 @@ class LLMConfig:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     click_prompt: ClickPromptConfig = field(default_factory=ClickPromptConfig)
     scorer: ScorerConfig = field(default_factory=ScorerConfig)
+
+    def __post_init__(self) -> None:
+        if self.item_layers == "kept":
+            return
+        if self.prompt.items != "vectors" and self.tune != "none":
+            raise ValueError(
+                "item_layers=all takes the untuned model's vectors, and here they follow its tuning; "
+                "set prompt.items=vectors or tune=none"
+            )
+        if self.item_pooling != "mean" or self.item_encoder:
+            raise ValueError("item_layers=all needs item_pooling=mean and no item_encoder")

@@ -1,10 +1,13 @@
-"""Devices by name."""
+"""Devices by name, and which model makes the item vectors."""
 
 import pytest
 import torch
 
+from hybrid.config.load import load_config
+from hybrid.data.prepare import prepare
+from hybrid.data.split import split_training
 from hybrid.errors import UserError
-from hybrid.system import choose_device
+from hybrid.system import build_system, choose_device
 
 
 @pytest.mark.parametrize("name", ["mps", "meta", "xpu:0", "tpu", "", "cuda:", "cuda:x", "cuda:300", "cpu cuda"])
@@ -20,3 +23,27 @@ def test_cuda_is_taken_where_it_is_there(monkeypatch):
     assert choose_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(UserError, match="cuda:2 is not there; 2 CUDA devices are"):
         choose_device("cuda:2")
+
+
+def test_a_cut_model_can_read_the_vectors_of_the_whole_one(tiny):
+    def vectors(*settings):
+        config = tiny("arm=llm_only", "llm.prompt.items=vectors", *settings)
+        system = build_system(config, split_training(prepare(config.data), config.data))
+        state = torch.get_rng_state()
+        found = system.item_vectors()
+        assert torch.equal(torch.get_rng_state(), state)  # the run is drawn as it would be without
+        return found
+
+    whole, kept = vectors("llm.num_layers=0"), vectors("llm.num_layers=1")
+    assert not torch.allclose(whole, kept, atol=0.01)
+    assert torch.equal(vectors("llm.num_layers=1", "llm.item_layers=all"), whole)
+    assert torch.equal(vectors("llm.num_layers=0", "llm.item_layers=all"), whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [["llm.prompt.items=titles"], ["llm.item_pooling=suffix"], ["llm.item_encoder=all-minilm-l6-v2"]],
+)
+def test_vectors_that_follow_the_tuning_are_of_the_kept_layers(settings):
+    with pytest.raises(UserError, match="llm: item_layers=all"):
+        load_config(None, ["llm.item_layers=all", "llm.prompt.items=vectors", *settings])
