@@ -43,7 +43,8 @@ class MFormerConfig:
     """Weight of the load-balancing loss."""
     sources: tuple[str, ...] = ()
     """ID models read beside the run's own: names in the registry, each trained before the first round as the run's own
-    is and then frozen, or folders of a run or of its exported ID model."""
+    is and then frozen, or folders of a run or of its exported ID model, which must stay where they are: resuming and
+    evaluating the run read them again."""
 
 
 @dataclass(frozen=True)
