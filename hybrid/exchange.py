@@ -96,7 +96,7 @@ class Exchange:
     other_items: Tensor | None = None
     """[N] whose row of the ID item table stands in the place of each item's for the LLM side (a control)."""
     resting: set[str] = field(default_factory=set)
-    """Bridges that add nothing to the ID item table any more, because a plain one did better."""
+    """Bridges to the ID side that have no part any more, because a plain ID model did better."""
     _tables: dict[IDModel, Tensor] = field(default_factory=dict)
 
     def layout(self) -> SlotLayout:
@@ -148,7 +148,8 @@ class Exchange:
             return {}
         if learner == "llm" and self.other_users is not None:
             batch = replace(batch, rows=self.other_users.rows(batch.rows))
-        found = {name: bridge.loss(learner, batch) for name, bridge in self.bridges.items()}
+        active = {name: bridge for name, bridge in self.bridges.items() if name not in self.resting}
+        found = {name: bridge.loss(learner, batch) for name, bridge in active.items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
     def feature_readers(self) -> dict[str, Bridge]:
@@ -177,8 +178,8 @@ class Exchange:
         giving = (bridge for name, bridge in self.bridges.items() if name not in self.resting)
         return _sum_of_known(bridge.item_features() for bridge in giving)
 
-    def rest_features(self) -> None:
-        """From here on the ID item table is the model's own alone."""
+    def rest(self) -> None:
+        """From here on bridges from the LLM alone have no part; the ID item table is the model's own."""
         self.resting |= {name for name, bridge in self.bridges.items() if bridge.direction == "llm2id"}
 
     def scored_items(self) -> Tensor:

@@ -50,6 +50,12 @@ class BaseSystem(ABC):
         assert self.recommender is not None
         return self.recommender
 
+    @property
+    def texts_fixed(self) -> bool:
+        """Whether the LLM's vectors of the texts stay as they are: nothing that they are made with is tuned."""
+        llm = self.config.llm
+        return llm.prompt.items == "vectors" or (llm.tune == "none" and llm.item_pooling == "mean")
+
     @abstractmethod
     def text_vectors(self) -> Tensor:
         """Vectors of the item texts by the LLM, [N, H]; by the untuned one where it never reads texts."""

@@ -39,7 +39,8 @@ class OptimizerConfig:
     clip_norm: NotNegativeFloat = 5.0
     """Largest gradient norm; 0: no clipping."""
     patience: NotNegative = 10
-    """Validations without improvement after which the side stops; 0: never."""
+    """Validations without improvement after which the side's phase ends; the second time in vain the side stops.
+    0: never."""
     samples: NotNegative = 0
     """Task ctr: train on so many samples, drawn by the seed, more of them include fewer; 0: all."""
     phase_end: Literal["last", "best"] = "last"

@@ -5,7 +5,8 @@ epochs, no exchange. It costs no LLM. Its best validation is the floor: a run wh
 plain model as its best. And its curve says whether the exchange helps: an ID side whose best so far is below what the
 plain one had reached by the same epoch, for so many validations in a row, is not taught by the LLM any more. The best
 so far and not the last, because values of one epoch scatter. An ID side that is still behind after its last phase
-gives way to the plain model, so that the LLM learns from the better one.
+(or its first, where the LLM's vectors of the texts stay the same) gives way to the plain model, so that the LLM
+learns from the better one, and a phase that follows goes on from there without the texts.
 """
 
 import logging
@@ -65,19 +66,22 @@ class Safeguard:
         self.closed = True
         self.system.exchange.directions -= {TEACHING}
 
-    def settle(self, best: float | None) -> None:
-        """After the ID side's last phase: where the plain model is better, the LLM learns from that one from here on.
+    def settle(self, best: float | None, epoch: int) -> dict[str, float] | None:
+        """Where the plain model of as many epochs is better, it takes the ID side's place; its validation metrics then.
 
-        Its weights take the place of the ID side's, and no bridge adds anything to its table.
+        Its best weights are loaded, and bridges from the LLM alone rest: nothing is added to the item table, and no
+        smoothed target asked for. Mutual distillation goes on.
         """
-        if best is not None and best >= read_json(self.record)["best"][self.config.evaluation.metric]:
-            return
+        record = read_json(self.record)
+        if best is not None and best >= max(record["curve"][: max(epoch, 1)]):
+            return None
         log.warning("id side: the plain model is better, and takes its place")
         plain, _ = load_id_model(self.folder)
-        self.close()
-        self.system.exchange.rest_features()
+        self.system.exchange.rest()
         self.system.need_id().load_plain(plain.state_dict())
         self.system.exchange.refresh()
+        self.best = record["best"][self.config.evaluation.metric]
+        return self._keep()
 
     def fall_back(self, best: float | None) -> float | None:
         """The best validation value of what is kept: the run's own ``best``, or the plain model put in its place."""
@@ -85,9 +89,14 @@ class Safeguard:
         if best is not None and best >= floor[self.config.evaluation.metric]:
             return best
         log.warning("id side: never better on validation than the plain model, which is kept as the best")
+        return self._keep()[self.config.evaluation.metric]
+
+    def _keep(self) -> dict[str, float]:
+        """Put the plain model in the place of the run's best; its validation metrics."""
+        metrics: dict[str, float] = read_json(self.record)["best"]
         replace_directory(self.run.best_id, self._copy)
-        write_json(self.run.path / "best" / "id.json", {**floor, "plain": True})
-        return float(floor[self.config.evaluation.metric])
+        write_json(self.run.path / "best" / "id.json", {**metrics, "plain": True})
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """JSON-able state."""

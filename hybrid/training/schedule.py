@@ -74,6 +74,14 @@ class Schedule:
         if self._done >= turn.length:
             self._position, self._done = self._position + 1, 0
 
+    def end_turn(self) -> None:
+        """The current turn is over before its length."""
+        turn = self.current
+        if turn is None:
+            raise RuntimeError("the schedule is over")
+        self._move_to(turn)
+        self._position, self._done = self._position + 1, 0
+
     def stop(self, side: Side) -> None:
         """No more turns for this side; its present one ends here."""
         self._stopped.add(side)

@@ -137,14 +137,30 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         learner.sleep()
         if learner.config.phase_end == "best":
             take_best(self.system, learner, self.run)
-        if self.safeguard is not None and turn.side == "id" and not self.schedule.remains("id"):
-            self.safeguard.settle(self.stopping["id"].best)
+            self.stopping[turn.side].waited = 0
+        if self.safeguard is not None and turn.side == "id":
+            self._settle(learner)
         learner.write_store(self.step)
         if turn.side == "llm" and not self._items_fixed:
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
         self._log_exchange()
         self.save()
+
+    def _settle(self, learner: Learner[Any]) -> None:
+        """After an ID phase that ends behind the plain model: that one takes the ID side's place.
+
+        After the last phase, and after any where what the LLM says of the texts is what it will always say.
+        """
+        assert self.safeguard is not None
+        if self.schedule.remains("id") and not self.system.texts_fixed:
+            return
+        stopping = self.stopping["id"]
+        if (metrics := self.safeguard.settle(stopping.best, learner.epoch)) is not None:
+            learner.forget_moments()
+            stopping.update(metrics[self.metric], learner.steps)
+            if learner.config.phase_end == "best":
+                keep_id(learner, self.run)
 
     @property
     def _encodes_by_epochs(self) -> bool:
@@ -209,7 +225,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         now = self.schedule.current
         over = now is None or (now.round, now.side) != (turn.round, turn.side)
         if over or (by_epochs and last_of_epoch):
-            over = self._validate(learner) or over
+            self._validate(learner)
+            over = self._out_of_patience(learner.side, over) or over
             fixed = self.config.train.llm.fixed_epochs
             if learner.side == "llm" and fixed and learner.epoch == self.schedule.total("llm") - fixed:
                 self._start_fixed_epochs(learner)
@@ -219,8 +236,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             self._begin_epoch(learner)
         return over
 
-    def _validate(self, learner: Learner[Any]) -> bool:
-        """Validate one side, keep it if it is the best so far; whether it should stop."""
+    def _validate(self, learner: Learner[Any]) -> None:
+        """Validate one side, and keep it if it is the best so far."""
         learner.sleep()
         metrics = self.validator.validate(learner.side, learner.steps, learner.epoch, self.step)
         stopping = self.stopping[learner.side]
@@ -228,12 +245,26 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             self._keep_best(learner.side, metrics)
         if self.safeguard is not None and learner.side == "id" and self._llm_stands:
             self.safeguard.watch(metrics[self.metric], learner.epoch)
-        if stopping.exhausted:
-            log.info("%s side: no better for %d validations, stopped", learner.side, stopping.waited)
-            self.schedule.stop(learner.side)
+        learner.wake()
+
+    def _out_of_patience(self, side: Side, over: bool) -> bool:
+        """Whether the side's phase ends early; what the other side learns next may help it, so the side goes on later.
+
+        A side that runs out of patience twice with no improvement in between has no more phases. ``over`` says that
+        the phase has had its whole length.
+        """
+        stopping = self.stopping[side]
+        if not stopping.exhausted:
+            return False
+        waited = stopping.waited
+        if stopping.end_phase() or not self.schedule.remains(side):
+            log.info("%s side: no better for %d validations, stopped", side, waited)
+            self.schedule.stop(side)
         else:
-            learner.wake()
-        return stopping.exhausted
+            log.info("%s side: no better for %d validations, its phase is over", side, waited)
+            if not over:
+                self.schedule.end_turn()
+        return True
 
     def _log_exchange(self) -> None:
         self.monitor.scalars("exchange", self.system.exchange.metrics(self.step), self.step)
