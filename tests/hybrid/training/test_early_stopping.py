@@ -23,10 +23,24 @@ def test_no_patience_never_stops():
     assert not stopping.exhausted
 
 
+def test_the_second_phase_in_vain_is_the_last():
+    stopping = EarlyStopping(patience=1)
+    stopping.update(0.5, 1)
+    stopping.update(0.4, 2)
+    assert not stopping.end_phase()
+    assert not stopping.exhausted
+    stopping.update(0.6, 3)  # better: what came before is forgotten
+    assert not stopping.end_phase()
+    stopping.update(0.6, 4)
+    assert stopping.end_phase()
+
+
 def test_state_round_trip():
     stopping = EarlyStopping(patience=3)
     stopping.update(0.5, 1)
     stopping.update(0.4, 2)
+    stopping.end_phase()
+    stopping.update(0.4, 3)
     other = EarlyStopping(patience=3)
     other.load_state_dict(stopping.state_dict())
     assert other == stopping

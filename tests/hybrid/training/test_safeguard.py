@@ -79,6 +79,30 @@ def test_after_the_last_id_phase_the_llm_learns_from_the_plain_model_if_that_is_
     assert evaluate_run(run.path, "valid")["sides"]["llm"]["metrics"]["ndcg@10"] == pytest.approx(recorded)
 
 
+def test_texts_that_do_not_help_rest_after_the_first_phase_and_distillation_goes_on(tiny, tmp_path, caplog, noise):
+    bridges = ["bridges.smoothing.enabled=true", "bridges.store.enabled=false", "bridges.mformer.enabled=false"]
+    config = tiny(
+        "train.schedule.rounds=2", "llm.prompt.items=vectors", "bridges.knowledge.enabled=true", *bridges, *LEARNS
+    )
+    trainer = started(config, tmp_path / "run")
+    with caplog.at_level(logging.INFO):
+        trainer.train()
+    events = [message for message in caplog.messages if "takes its place" in message or message.startswith("round")]
+    assert [message[:7] for message in events] == ["round 1", "id side", "round 1", "round 2", "round 2"]
+    assert trainer.system.exchange.resting == {"knowledge", "smoothing"}
+    losses = trainer.learners["id"].losses(next(iter(trainer.learners["id"].batches(0, 0))))
+    assert set(losses) == {"softmax", "distill"}
+    assert trainer.stopping["id"].best >= read_json(trainer.safeguard.record)["best"]["ndcg@10"]
+
+
+def test_titles_may_help_later_so_texts_have_all_phases(tiny, tmp_path, caplog, noise):
+    trainer = started(tiny("train.schedule.rounds=2", "train.id.patience=0", *LEARNS), tmp_path / "run")
+    trainer.train()
+    events = [message for message in caplog.messages if "takes its place" in message]
+    assert len(events) == 1
+    assert trainer.learners["id"].epoch == 40
+
+
 def test_an_id_side_that_is_better_stays(tiny):
     config = tiny("train.schedule.rounds=1")
     run = train_run(config)

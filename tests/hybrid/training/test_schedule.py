@@ -79,11 +79,27 @@ def test_stopping_in_the_middle_gives_the_next_side_a_whole_turn():
     assert (turn.side, turn.done, turn.length) == ("llm", 0, 2)
 
 
-def test_advancing_past_the_end_is_an_error():
+def test_a_turn_that_ends_early_leaves_the_later_ones():
+    schedule = Schedule(ScheduleConfig(rounds=2, id_length=3, llm_length=1), ("id", "llm"))
+    schedule.advance()
+    schedule.end_turn()
+    assert play(schedule) == [(1, "llm"), (2, "id"), (2, "id"), (2, "id"), (2, "llm")]
+    assert schedule.current is None
+
+
+def test_a_turn_ends_early_where_stopped_sides_lie_before_it():
+    schedule = Schedule(ScheduleConfig(rounds=2, id_length=2, llm_length=2), ("id", "llm"))
+    schedule.stop("id")
+    schedule.end_turn()
+    assert play(schedule) == [(2, "llm"), (2, "llm")]
+
+
+@pytest.mark.parametrize("go_on", [Schedule.advance, Schedule.end_turn])
+def test_going_past_the_end_is_an_error(go_on):
     schedule = Schedule(ScheduleConfig(rounds=1, id_length=1), ("id",))
     schedule.advance()
     with pytest.raises(RuntimeError):
-        schedule.advance()
+        go_on(schedule)
 
 
 @given(

@@ -201,6 +201,13 @@ def test_patience_ends_a_sides_turns(tiny, tmp_path):
     assert trainer.learners["id"].epoch < 50
 
 
+def test_a_side_out_of_patience_has_its_next_phase_and_stops_after_the_second_in_vain(tiny, tmp_path):
+    still = ("train.id.learning_rate=1e-12", "train.id.patience=1", "train.schedule.id_length=5")
+    trainer = make_trainer(tiny("arm=id_only", "train.schedule.rounds=4", *still), tmp_path / "run")
+    trainer.train()
+    assert trainer.learners["id"].epoch == 3  # its first and one in vain; in round 2 another in vain; no round 3
+
+
 def test_a_diverged_loss_stops_and_keeps_the_last_checkpoint(tiny, tmp_path):
     config = tiny("train.checkpoint_steps=1", "arm=id_only")
     trainer = make_trainer(config, tmp_path / "run")
