@@ -2,7 +2,8 @@
 
 Deep mutual learning (arXiv 1706.00384) in BDLM's alternating form: ``KL(teacher || student) T^2`` over a candidate
 list, at the positions for which the other side has written a user state. A position may be weighted by the teacher's
-confidence or by the agreement of both sides' top lists.
+confidence or by the agreement of both sides' top lists. A learner may also be its own teacher, as it was after its last
+phase (born-again networks, arXiv 1805.04770): what that gives does not come from the other side.
 """
 
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
 
 Weighting = Literal["none", "confidence", "agreement"]
+Teacher = Literal["other", "self"]
 
 TOP_K = 10
 """Length of the top lists whose overlap is the agreement."""
@@ -45,8 +47,11 @@ class MutualDistillation(Bridge):
         temperature: float,
         candidates: int,
         weighting: Weighting,
+        teacher: Teacher = "other",
     ) -> None:
         super().__init__()
+        if teacher not in get_args(Teacher):
+            raise BridgeError(f"distill: unknown teacher {teacher!r}{nearest(teacher, get_args(Teacher))}")
         if weighting not in get_args(Weighting):
             raise BridgeError(f"distill: unknown weighting {weighting!r}{nearest(weighting, get_args(Weighting))}")
         if temperature <= 0 or candidates < 1:
@@ -57,15 +62,17 @@ class MutualDistillation(Bridge):
         self.temperature = temperature
         self.candidates = candidates
         self.weighting = weighting
+        self.teachers: dict[Side, Side] = (
+            {"id": "llm", "llm": "id"} if teacher == "other" else {"id": "id", "llm": "llm"}
+        )
         self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """Both halves of the teacher's scores, for every learner that has a weight."""
         open_to: dict[Side, Direction] = {"id": "llm2id", "llm": "id2llm"}
-        teachers: dict[Side, Side] = {"id": "llm", "llm": "id"}
         taught = [side for side, way in open_to.items() if way in directions and self.learner_weight[side]]
         kinds: tuple[Kind, ...] = ("user", "item")
-        return {(teachers[side], kind) for side in taught for kind in kinds}
+        return {(self.teachers[side], kind) for side in taught for kind in kinds}
 
     def refresh(self) -> None:
         """Forget the item matrices that were read before."""
@@ -73,7 +80,7 @@ class MutualDistillation(Bridge):
 
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Mean over the positions the teacher has a state for; None where there is none, or the weight is zero."""
-        teacher: Side = "llm" if learner == "id" else "id"
+        teacher = self.teachers[learner]
         if not self.learner_weight[learner] or not self._store.has(teacher, "item"):
             return None
         known = self._store.written(teacher, "user", batch.rows)  # [M]

@@ -24,6 +24,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "id_items": {"controls.id_items": "permuted"},
     "projector": {"controls.projector": "random"},
     "llm_weights": {"controls.llm_weights": "random"},
+    "self_teacher": {"bridges.distill.teacher": "self"},
     "sentence_encoder": {"llm.item_encoder": PACKAGED, "llm.item_layers": "kept"},
     STATIC: {"train.schedule.llm_length": 0, "evaluation.untrained": False},
     SHUFFLED: {},

@@ -131,6 +131,8 @@ class DistillConfig:
     """Candidate list: the target, the teacher's top and as many random items again; the whole catalogue if small."""
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
+    teacher: Literal["other", "self"] = "other"
+    """self: each side learns from its own ranking as it was after its last phase; a control, as nothing crosses then."""
 
 
 @dataclass(frozen=True)

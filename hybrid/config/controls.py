@@ -31,6 +31,7 @@ def check_controls(config: "Config") -> None:
     if controls.item_text == "permuted" and arm == "id_only":
         _refuse("item_text=permuted", "the arm id_only reads no text")
     _check_id_side(config)
+    _check_teacher(config)
     if controls.projector == "random" and (arm not in ("llm2id", "both") or not bridges.knowledge.enabled):
         _refuse("projector=random", f"in the arm {arm} with these bridges no knowledge features are projected")
     if controls.llm_weights == "random" and (arm == "id_only" or config.llm.name == "tiny-random"):
@@ -39,6 +40,12 @@ def check_controls(config: "Config") -> None:
         raise ValueError(
             "llm.item_encoder gives the vectors of item texts, which the arm id_only and llm.item_pooling=history lack"
         )
+
+
+def _check_teacher(config: "Config") -> None:
+    distill = config.bridges.distill
+    if distill.teacher == "self" and not distill.enabled:
+        raise ValueError("bridges.distill.teacher=self does not apply: bridges.distill.enabled is false")
 
 
 def _check_id_side(config: "Config") -> None:

@@ -48,6 +48,18 @@ def test_loss_by_hand(put):
     assert loss.item() == pytest.approx(4 * by_hand, rel=2e-3)
 
 
+@pytest.mark.parametrize("learner", ["id", "llm"])
+def test_a_side_can_be_its_own_teacher(full_store, learner):
+    bridge = make(full_store, teacher="self")
+    states, items = full_store.read(learner, "user", torch.tensor([3, 7])), full_store.read(learner, "item")
+    same = ScoredBatch(states, items, torch.tensor([1, 2]), torch.tensor([3, 7]))
+    assert bridge.loss(learner, same).item() == pytest.approx(0.0, abs=1e-5)
+    other = ScoredBatch(states.flip(0), items, torch.tensor([1, 2]), torch.tensor([3, 7]))
+    assert bridge.loss(learner, other).item() > 0.01
+    way = {"id": "llm2id", "llm": "id2llm"}[learner]
+    assert bridge.reads([way]) == {(learner, "user"), (learner, "item")}
+
+
 def test_confidence_by_hand(put):
     # At T = 1 the teacher has (3/4, 1/4): entropy 0.5623 of at most ln 2.
     expected = 1 - (0.75 * math.log(4 / 3) + 0.25 * math.log(4)) / math.log(2)

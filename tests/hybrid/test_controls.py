@@ -194,6 +194,7 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["arm=id_only", "controls.llm_weights=random"], "no pretrained weights"),
         (["llm.name=tiny-random", "controls.llm_weights=random"], "no pretrained weights"),
         (["arm=id_only", "llm.item_encoder=all-minilm-l6-v2"], "the arm id_only"),
+        (["bridges.distill.enabled=false", "bridges.distill.teacher=self"], "bridges.distill.enabled is false"),
     ],
 )
 def test_a_control_that_does_not_apply_says_so(overrides, message):
