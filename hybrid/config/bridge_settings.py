@@ -132,7 +132,7 @@ class DistillConfig:
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
     teacher: Literal["other", "self"] = "other"
-    """self: each side learns from its own ranking as it was after its last phase; a control, as nothing crosses then."""
+    """self: each side learns from its own ranking as it was after its last phase; a control: nothing crosses then."""
 
 
 @dataclass(frozen=True)
