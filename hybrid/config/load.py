@@ -81,11 +81,15 @@ def preset_names() -> list[str]:
 
 
 def read_preset(name: str) -> Tree:
-    """The mapping of a preset that comes with the package."""
+    """The mapping of a preset that comes with the package, over that of the preset it names itself."""
     if name not in preset_names():
         raise UserError(f"unknown preset {name!r}{nearest(name, preset_names())}")
     text = files("hybrid.config").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
-    return cast(Tree, yaml.safe_load(text))
+    tree = cast(Tree, yaml.safe_load(text))
+    base = tree.pop("preset", None)
+    merged = read_preset(base) if base else {}
+    merge(merged, tree)
+    return merged
 
 
 def parse_override(text: str) -> tuple[str, Any]:

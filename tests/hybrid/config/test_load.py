@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ def test_later_sources_win(tmp_path):
     config = load_config(path, ["llm.num_layers=3"])
     assert (config.name, config.llm.num_layers) == ("mine", 3)
     assert config.id.max_length == read_preset_value("quickstart", "id", "max_length")
+
+
+def test_the_quickstart_is_joint_on_a_dataset_that_is_there():
+    joint, quickstart = (load_config(None, [f"preset={name}"]) for name in ("joint", "quickstart"))
+    assert quickstart == replace(joint, name="quickstart", data=replace(joint.data, dataset="ml-100k"))
 
 
 def read_preset_value(preset, *keys):
