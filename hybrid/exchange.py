@@ -148,13 +148,12 @@ class Exchange:
             return {}
         if learner == "llm" and self.other_users is not None:
             batch = replace(batch, rows=self.other_users.rows(batch.rows))
-        active = {name: bridge for name, bridge in self.bridges.items() if name not in self.resting}
-        found = {name: bridge.loss(learner, batch) for name, bridge in active.items()}
+        found = {name: bridge.loss(learner, batch) for name, bridge in self._active().items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
     def feature_readers(self) -> dict[str, Bridge]:
         """Bridges that read the LLM's top-layer features, by name."""
-        return {name: bridge for name, bridge in self.bridges.items() if bridge.reads_features}
+        return {name: bridge for name, bridge in self._active().items() if bridge.reads_features}
 
     def shown_items(self, table: Tensor) -> Tensor:
         """The ID item table [N, D] as the LLM side gets to see it."""
@@ -162,7 +161,7 @@ class Exchange:
 
     def shared_states(self, states: Tensor, rows: Tensor) -> Tensor:
         """What the ID side writes to the store's rows [M] for its states [M, D] there."""
-        for bridge in self.bridges.values():
+        for bridge in self._active().values():
             states = bridge.shared_states(states, rows)
         return states
 
@@ -175,16 +174,23 @@ class Exchange:
 
     def item_features(self) -> Tensor:
         """The sum of what the bridges add to the ID item table, [N, D] (or a zero)."""
-        giving = (bridge for name, bridge in self.bridges.items() if name not in self.resting)
-        return _sum_of_known(bridge.item_features() for bridge in giving)
+        return _sum_of_known(bridge.item_features() for bridge in self._active().values())
 
-    def rest(self) -> None:
-        """From here on bridges from the LLM alone have no part; the ID item table is the model's own."""
-        self.resting |= {name for name, bridge in self.bridges.items() if bridge.direction == "llm2id"}
+    def rest(self, last: bool) -> None:
+        """From here on bridges of the LLM's texts have no part; after the ``last`` ID phase none from the LLM alone."""
+        texts: set[tuple[Side, Kind]] = {("llm", "text")}
+        self.resting |= {
+            name
+            for name, bridge in self.bridges.items()
+            if bridge.direction == "llm2id" and (last or bridge.reads(self.directions) == texts)
+        }
 
     def scored_items(self) -> Tensor:
         """The sum of what the bridges add to the LLM's item vectors, [N, P] (or a zero)."""
         return _sum_of_known(bridge.scored_items() for bridge in self.bridges.values())
+
+    def _active(self) -> dict[str, Bridge]:
+        return {name: bridge for name, bridge in self.bridges.items() if name not in self.resting}
 
     def refresh(self) -> None:
         """All bridges read the store again, and the ID item table is taken anew; after a side has trained."""

@@ -44,6 +44,8 @@ class BaseSystem(ABC):
     exchange: Exchange
     sources: list[Source] = field(default_factory=list)
     """Further ID models whose states the LLM reads; they never have a turn."""
+    _fixed_vectors: Tensor | None = None
+    """The text vectors where they stay as they are: encoded once, as it may take a model of its own."""
 
     def need_llm(self) -> LLMRecommender:
         """The LLM recommender of an arm that has one."""
@@ -54,11 +56,21 @@ class BaseSystem(ABC):
     def texts_fixed(self) -> bool:
         """Whether the LLM's vectors of the texts stay as they are: nothing that they are made with is tuned."""
         llm = self.config.llm
-        return llm.prompt.items == "vectors" or (llm.tune == "none" and llm.item_pooling == "mean")
+        return llm.item_pooling == "mean" and (llm.prompt.items == "vectors" or llm.tune == "none")
 
+    @property
     @abstractmethod
+    def texts(self) -> Sequence[str]:
+        """What the LLM may know of the items, [N]."""
+
     def text_vectors(self) -> Tensor:
         """Vectors of the item texts by the LLM, [N, H]; by the untuned one where it never reads texts."""
+        if self._fixed_vectors is not None:
+            return self._fixed_vectors
+        vectors = text_vectors(self.config, self.need_llm(), self.texts)
+        if self.texts_fixed:
+            self._fixed_vectors = vectors
+        return vectors
 
     def item_vectors(self) -> Tensor:
         """Vectors of the items by the LLM as it is now, [N, H]: what they are scored by."""
@@ -149,9 +161,10 @@ class System(BaseSystem):
             return encode_histories(recommender, self.exchange, self.need_prompts(), self.data.n_items)
         return self.text_vectors()
 
-    def text_vectors(self) -> Tensor:
+    @property
+    def texts(self) -> Sequence[str]:
         """See `BaseSystem`."""
-        return text_vectors(self.config, self.need_llm(), self.data.item_text)
+        return self.data.item_text
 
     def start_head(self) -> None:
         """Let an `id_head` scorer start from the ID model's item table, where knowledge may cross that way."""

@@ -132,7 +132,8 @@ class DistillConfig:
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
     teacher: Literal["other", "self"] = "other"
-    """self: each side learns from its own ranking as it was after its last phase; a control: nothing crosses then."""
+    """self: each side learns from its own ranking as it was after its last phase; a control: nothing crosses then.
+    (The ID model knows its states at all positions, the LLM at each user's last llm.prompt.targets_per_prompt.)"""
 
 
 @dataclass(frozen=True)

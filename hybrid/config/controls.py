@@ -43,9 +43,15 @@ def check_controls(config: "Config") -> None:
 
 
 def _check_teacher(config: "Config") -> None:
-    distill = config.bridges.distill
-    if distill.teacher == "self" and not distill.enabled:
-        raise ValueError("bridges.distill.teacher=self does not apply: bridges.distill.enabled is false")
+    distill, arm = config.bridges.distill, config.arm
+    if distill.teacher == "other":
+        return
+    learns = (arm in ("llm2id", "both") and distill.id_weight) or (arm in ("id2llm", "both") and distill.llm_weight)
+    if not distill.enabled or not learns or config.task != "ranking":
+        raise ValueError(
+            f"bridges.distill.teacher=self does not apply: no side learns by distillation in the arm {arm} of task "
+            f"{config.task} with these settings of bridges.distill"
+        )
 
 
 def _check_id_side(config: "Config") -> None:

@@ -1,10 +1,10 @@
 """Data, click model, language model and exchange of a run of task ctr."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
 
 from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.registry import BRIDGES
@@ -54,9 +54,10 @@ class ClickSystem(BaseSystem):
         gate = UserGate(self.exchange, self.id_model, self.device)
         return LLMClicks(self.need_llm(), self.prompts, self.selector, count, self.device, gate)
 
-    def text_vectors(self) -> Tensor:
+    @property
+    def texts(self) -> Sequence[str]:
         """See `BaseSystem`."""
-        return text_vectors(self.config, self.need_llm(), self.data.item_text)
+        return self.data.item_text
 
     def encode_items(self, step: int) -> None:
         """See `BaseSystem`; the untuned language model writes down what it knows, once."""

@@ -42,4 +42,4 @@ class EarlyStopping:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; the patience stays the config's."""
         self.best, self.best_step = state["best"], int(state["best_step"])
-        self.waited, self.spent = int(state["waited"]), int(state["spent"])
+        self.waited, self.spent = int(state["waited"]), int(state.get("spent", 0))

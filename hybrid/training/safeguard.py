@@ -52,10 +52,15 @@ class Safeguard:
         replace_directory(self.folder, lambda path: save_id_model(plain, path, data.item_ids, {"valid": best}))
         write_json(self.record, {"best": best, "curve": [metrics[config.evaluation.metric] for metrics in curve]})
 
-    def watch(self, value: float, epoch: int) -> None:
-        """Take the ID side's validation value after ``epoch`` epochs; end the teaching if it is below too long."""
+    def watch(self, value: float, epoch: int, taught: bool = True) -> None:
+        """Take the ID side's validation value after ``epoch`` epochs; end the teaching if it is below too long.
+
+        ``taught``: whether the LLM has had anything to teach so far.
+        """
         plain = max(read_json(self.record)["curve"][: max(epoch, 1)])
         self.best = max(self.best, value)
+        if not taught:
+            return
         self.waited = self.waited + 1 if self.best < plain else 0
         if not self.closed and 0 < self.config.train.safeguard_patience <= self.waited:
             log.warning("id side: below the plain model for %d validations, the LLM teaches it no more", self.waited)
@@ -66,18 +71,19 @@ class Safeguard:
         self.closed = True
         self.system.exchange.directions -= {TEACHING}
 
-    def settle(self, best: float | None, epoch: int) -> dict[str, float] | None:
-        """Where the plain model of as many epochs is better, it takes the ID side's place; its validation metrics then.
+    def settle(self, best: float | None, epochs: int | None, last: bool) -> dict[str, float] | None:
+        """Where the plain model is better, it takes the ID side's place; its validation metrics then.
 
-        Its best weights are loaded, and bridges from the LLM alone rest: nothing is added to the item table, and no
-        smoothed target asked for. Mutual distillation goes on.
+        Its best weights are loaded, and the bridges of the LLM's texts rest: nothing is added to the item table, and no
+        smoothed target asked for. After the ``last`` phase all from the LLM alone do. Mutual distillation goes on.
+        ``epochs``: only so many of the plain model's count; None: all.
         """
         record = read_json(self.record)
-        if best is not None and best >= max(record["curve"][: max(epoch, 1)]):
+        if best is not None and best >= max(record["curve"][:epochs]):
             return None
         log.warning("id side: the plain model is better, and takes its place")
         plain, _ = load_id_model(self.folder)
-        self.system.exchange.rest()
+        self.system.exchange.rest(last)
         self.system.need_id().load_plain(plain.state_dict())
         self.system.exchange.refresh()
         self.best = record["best"][self.config.evaluation.metric]

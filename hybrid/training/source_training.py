@@ -1,11 +1,13 @@
 """ID models that the LLM side reads beside the run's own are trained before the first round, each by itself."""
 
 import logging
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from bridges.sharing import ExchangeStore
+from hybrid.config.schema import ScheduleConfig
 from hybrid.evaluation.rankers import rank_side
 from hybrid.exchange import Exchange
 from hybrid.sources import Source
@@ -13,20 +15,21 @@ from hybrid.system import System
 from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.id_learner import IDLearner
 from hybrid.training.monitor import Monitor
+from hybrid.training.schedule import Schedule, Turn
 
 log = logging.getLogger(__name__)
 
 
 def train_source(source: Source, system: System, units: int, monitor: Monitor) -> list[dict[str, float]]:
-    """Train for ``units`` of the schedule (whole epochs) as the run's own ID model is; the best by validation stays.
+    """Train for ``units`` of the schedule as the run's own ID model is in the arm `id_only`, phase by phase.
 
-    Returns the validation metrics of every epoch.
+    A schedule in steps is one phase of whole epochs. The best by validation stays; returns the validation metrics of
+    every epoch.
     """
-    learner, config = _learner(source, system), system.config
-    epochs = units if config.train.schedule.unit == "epochs" else -(-units // learner.batches_per_epoch())
-    stopping = EarlyStopping(config.train.id.patience)
+    config, curve = system.config, list[dict[str, float]]()
+    learner = _learner(source, system, units)
+    schedule, stopping = _schedule(config.train.schedule, units, learner), EarlyStopping(config.train.id.patience)
     best: dict[str, Tensor] = {}
-    curve: list[dict[str, float]] = []
     learner.wake()
     for batch, last in learner.stream():
         learner.step(batch)
@@ -38,18 +41,42 @@ def train_source(source: Source, system: System, units: int, monitor: Monitor) -
         log.info("source %s, epoch %d: ndcg@10 %.4f", source.name, learner.epoch, metrics["ndcg@10"])
         if stopping.update(metrics[config.evaluation.metric], learner.steps):
             best = {name: tensor.clone() for name, tensor in source.model.state_dict().items()}
-        if stopping.exhausted or learner.epoch >= epochs:
+        over = _phase_over(schedule, stopping)
+        if schedule.current is None:
             break
+        if over and config.train.id.phase_end == "best":
+            source.model.load_state_dict(best)
+            learner.forget_moments()
     learner.sleep()
     source.model.load_state_dict(best)
     source.trained = True
     return curve
 
 
-def _learner(source: Source, system: System) -> IDLearner:
+def _schedule(config: ScheduleConfig, units: int, learner: IDLearner) -> Schedule:
+    if config.unit == "steps":
+        config = ScheduleConfig(rounds=1, id_length=-(-units // learner.batches_per_epoch()))
+    return Schedule(config, ("id",))
+
+
+def _phase_over(schedule: Schedule, stopping: EarlyStopping) -> bool:
+    """Move on by an epoch; whether the phase has had its length, or ends for want of patience as in `BaseTrainer`."""
+    turn = schedule.current
+    schedule.advance()
+    over = (now := schedule.current) is None or now.round != cast(Turn, turn).round
+    if not stopping.exhausted:
+        return over
+    if stopping.end_phase():
+        schedule.stop("id")
+    elif not over:
+        schedule.end_turn()
+    return True
+
+
+def _learner(source: Source, system: System, units: int) -> IDLearner:
     """A learner with no exchange."""
     torch.manual_seed(system.config.seed)
     data = system.data
     store = ExchangeStore(data.n_items, len(data.train.items), data.fingerprint, momentum=0.0)
     alone = Exchange(store, {}, frozenset(), source.model, data.fingerprint)
-    return IDLearner(system.config, source.model, alone, data, system.device, phases=1)
+    return IDLearner(system.config, source.model, alone, data, system.device, units)

@@ -137,7 +137,6 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         learner.sleep()
         if learner.config.phase_end == "best":
             take_best(self.system, learner, self.run)
-            self.stopping[turn.side].waited = 0
         if self.safeguard is not None and turn.side == "id":
             self._settle(learner)
         learner.write_store(self.step)
@@ -150,13 +149,15 @@ class BaseTrainer(ABC, Generic[AnySystem]):
     def _settle(self, learner: Learner[Any]) -> None:
         """After an ID phase that ends behind the plain model: that one takes the ID side's place.
 
-        After the last phase, and after any where what the LLM says of the texts is what it will always say.
+        After the last phase, and after any where what the LLM says of the texts is what it will always say. A side that
+        has had its time is compared with the plain model's best, one that has not with that of as many epochs.
         """
         assert self.safeguard is not None
-        if self.schedule.remains("id") and not self.system.texts_fixed:
+        stopping, last = self.stopping["id"], not self.schedule.remains("id")
+        if not last and not self.system.texts_fixed:
             return
-        stopping = self.stopping["id"]
-        if (metrics := self.safeguard.settle(stopping.best, learner.epoch)) is not None:
+        epochs = None if last or stopping.spent else learner.epoch
+        if (metrics := self.safeguard.settle(stopping.best, epochs, last)) is not None:
             learner.forget_moments()
             stopping.update(metrics[self.metric], learner.steps)
             if learner.config.phase_end == "best":
@@ -243,21 +244,21 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         stopping = self.stopping[learner.side]
         if stopping.update(metrics[self.metric], learner.steps):
             self._keep_best(learner.side, metrics)
-        if self.safeguard is not None and learner.side == "id" and self._llm_stands:
-            self.safeguard.watch(metrics[self.metric], learner.epoch)
+        if self.safeguard is not None and learner.side == "id":
+            self.safeguard.watch(metrics[self.metric], learner.epoch, self._llm_stands)
         learner.wake()
 
     def _out_of_patience(self, side: Side, over: bool) -> bool:
         """Whether the side's phase ends early; what the other side learns next may help it, so the side goes on later.
 
-        A side that runs out of patience twice with no improvement in between has no more phases. ``over`` says that
-        the phase has had its whole length.
+        A side that runs out of patience twice with no improvement in between has no more phases; so has one whose
+        phases are counted in steps, as it is validated at their ends only. ``over``: the phase had its whole length.
         """
         stopping = self.stopping[side]
         if not stopping.exhausted:
             return False
         waited = stopping.waited
-        if stopping.end_phase() or not self.schedule.remains(side):
+        if self.schedule.unit == "steps" or stopping.end_phase() or not self.schedule.remains(side):
             log.info("%s side: no better for %d validations, stopped", side, waited)
             self.schedule.stop(side)
         else:

@@ -194,7 +194,10 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["arm=id_only", "controls.llm_weights=random"], "no pretrained weights"),
         (["llm.name=tiny-random", "controls.llm_weights=random"], "no pretrained weights"),
         (["arm=id_only", "llm.item_encoder=all-minilm-l6-v2"], "the arm id_only"),
-        (["bridges.distill.enabled=false", "bridges.distill.teacher=self"], "bridges.distill.enabled is false"),
+        (["bridges.distill.enabled=false", "bridges.distill.teacher=self"], "no side learns by distillation"),
+        (["arm=id_only", "bridges.distill.teacher=self"], "no side learns by distillation"),
+        (["arm=id2llm", "bridges.distill.llm_weight=0", "bridges.distill.teacher=self"], "no side learns by distill"),
+        (["task=ctr", "bridges.distill.teacher=self"], "no side learns by distillation in the arm both of task ctr"),
     ],
 )
 def test_a_control_that_does_not_apply_says_so(overrides, message):

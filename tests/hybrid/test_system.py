@@ -7,6 +7,7 @@ from hybrid.config.load import load_config
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.errors import UserError
+from hybrid.llm.backbone import load_backbone
 from hybrid.system import build_system, choose_device
 
 
@@ -38,6 +39,21 @@ def test_a_cut_model_can_read_the_vectors_of_the_whole_one(tiny):
     assert not torch.allclose(whole, kept, atol=0.01)
     assert torch.equal(vectors("llm.num_layers=1", "llm.item_layers=all"), whole)
     assert torch.equal(vectors("llm.num_layers=0", "llm.item_layers=all"), whole)
+
+
+def test_the_whole_model_is_loaded_once(tiny, monkeypatch):
+    config = tiny("arm=llm_only", "llm.prompt.items=vectors", "llm.num_layers=1", "llm.item_layers=all")
+    system = build_system(config, split_training(prepare(config.data), config.data))
+    loaded = []
+    monkeypatch.setattr("hybrid.system.load_backbone", lambda *given: loaded.append(given) or load_backbone(*given))
+    for step in range(3):
+        system.encode_items(step)
+    assert len(loaded) == 1
+
+
+def test_vectors_of_items_as_histories_follow_the_tuning(tiny):
+    config = tiny("arm=llm_only", "llm.prompt.items=vectors", "llm.item_pooling=history")
+    assert not build_system(config, split_training(prepare(config.data), config.data)).texts_fixed
 
 
 @pytest.mark.parametrize(

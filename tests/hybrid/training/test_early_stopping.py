@@ -44,3 +44,6 @@ def test_state_round_trip():
     other = EarlyStopping(patience=3)
     other.load_state_dict(stopping.state_dict())
     assert other == stopping
+    older = {"best": 0.5, "best_step": 1, "waited": 1}  # as checkpoints were before phases were counted
+    other.load_state_dict(older)
+    assert (other.waited, other.spent) == (1, 0)

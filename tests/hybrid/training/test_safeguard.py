@@ -12,7 +12,7 @@ from hybrid.data.split import split_training
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.runs import train_run
 from hybrid.system import build_system
-from hybrid.training.run_directory import RunDirectory, read_json
+from hybrid.training.run_directory import RunDirectory, read_json, write_json
 from hybrid.training.safeguard import needs_safeguard
 from hybrid.training.trainer import Trainer
 from idmodels.saved import load_id_model
@@ -28,10 +28,18 @@ def started(config, path):
     return trainer
 
 
-def test_the_plain_model_is_the_one_of_id_only(tiny):
-    """With the same seed and as many epochs, epoch by epoch."""
-    joint = train_run(tiny("arm=llm2id", "name=joint", *SHORT))
-    alone = train_run(tiny("arm=id_only", "name=alone", *SHORT))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SHORT,
+        ("train.schedule.rounds=3", "train.schedule.id_length=6", "train.id.patience=1", "train.id.phase_end=best"),
+        ("train.schedule.rounds=2", "train.schedule.id_length=6", "train.id.patience=1", "train.id.decay=cosine"),
+    ],
+)
+def test_the_plain_model_is_the_one_of_id_only(tiny, settings):
+    """With the same seed, phases and patience, epoch by epoch."""
+    joint = train_run(tiny("arm=llm2id", "name=joint", *settings))
+    alone = train_run(tiny("arm=id_only", "name=alone", *settings))
     lines = [json.loads(line) for line in (alone.path / "metrics.jsonl").read_text().splitlines()]
     expected = [line["ndcg@10"] for line in lines if line["event"] == "valid"]
     assert read_json(joint.path / "best" / "plain.json")["curve"] == pytest.approx(expected)
@@ -103,6 +111,29 @@ def test_titles_may_help_later_so_texts_have_all_phases(tiny, tmp_path, caplog, 
     assert trainer.learners["id"].epoch == 40
 
 
+def test_a_side_that_has_had_its_time_is_compared_with_all_of_the_plain_curve(tiny, tmp_path):
+    trainer = started(tiny(*SHORT), tmp_path / "run")
+    trainer._prepare()
+    guard = trainer.safeguard
+    record = read_json(guard.record)
+    write_json(guard.record, record | {"curve": [0.1, 0.2, 0.5]})
+    assert guard.settle(0.3, 2, last=False) is None
+    assert not trainer.system.exchange.resting
+    assert guard.settle(0.3, None, last=False) == record["best"]
+    assert trainer.system.exchange.resting == {"knowledge"}
+
+
+def test_before_the_last_phase_only_bridges_of_the_texts_rest(tiny, tmp_path):
+    settings = ("bridges.readback.enabled=true", "bridges.smoothing.enabled=true")
+    exchange = started(tiny("arm=both", "train.schedule.rounds=2", *settings), tmp_path / "run").system.exchange
+    exchange.rest(last=False)
+    assert exchange.resting == {"knowledge", "smoothing"}
+    assert set(exchange.feature_readers()) == {"readback"}
+    exchange.rest(last=True)
+    assert exchange.resting == {"knowledge", "smoothing", "readback"}
+    assert not exchange.feature_readers()
+
+
 def test_an_id_side_that_is_better_stays(tiny):
     config = tiny("train.schedule.rounds=1")
     run = train_run(config)
@@ -148,6 +179,17 @@ def test_one_bad_epoch_after_a_good_one_is_no_reason_to_end(tiny, tmp_path):
     for value in (good - 0.2, good, good - 0.2, good - 0.2, good - 0.2):
         guard.watch(value, 1)
     assert guard.waited == 0
+    assert not guard.closed
+
+
+def test_what_was_reached_before_the_llm_taught_counts(tiny, tmp_path):
+    trainer = started(tiny("train.safeguard_patience=2", *SHORT), tmp_path / "run")
+    trainer._prepare()
+    guard = trainer.safeguard
+    plain = max(read_json(guard.record)["curve"])
+    guard.watch(plain + 0.1, 1, taught=False)
+    for epoch in (2, 3, 4):
+        guard.watch(plain - 0.1, epoch)
     assert not guard.closed
 
 
