@@ -1,8 +1,9 @@
 """A figure as a file, whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hybrid.whole_files import written_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -10,9 +11,5 @@ if TYPE_CHECKING:
 
 def save_png(figure: "Figure", path: Path) -> None:
     """Write ``figure`` beside ``path``, then put it in its place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_beside(path) as beside:
         figure.savefig(beside, format="png", dpi=150)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ its `<side>.ranks` [M] and best items `<side>.top` [M, K]. Significance is compu
 Letters: M targets, N items (row 0 is padding), P score width, K list length.
 """
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from hybrid.evaluation.test_part import open_test
 from hybrid.exchange import judged_sides
 from hybrid.system import System, build_system
 from hybrid.training.run_directory import RunDirectory, disk_errors
+from hybrid.whole_files import written_beside
 from idmodels.saved import WEIGHTS, load_id_model
 
 TOP = 20
@@ -140,13 +140,8 @@ def top_items(states: Tensor, item_matrix: Tensor, targets: Targets, config: Eva
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A safetensors file, whole or not at all. UserError where the disk is full."""
-    beside = path.with_name(f".{path.name}.new")
-    with disk_errors(path):
-        try:
-            save_tensors(beside, dict(tensors))
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+    with disk_errors(path), written_beside(path) as beside:
+        save_tensors(beside, dict(tensors))
 
 
 def best_ranker(system: System, side: str, run: RunDirectory) -> tuple[Ranker, dict[str, int]]:

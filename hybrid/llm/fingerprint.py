@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
+
+from hybrid.whole_files import written_beside
 
 CONTENT = ("*.safetensors", "*.bin", "*.json", "*.model")
 MEMORY = "hashes.json"
@@ -56,11 +57,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, hashes: dict[str, str]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(OSError):  # as above
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with written_beside(path) as beside:
             beside.write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ The text follows a short opening, so that the first token's outsized state, whic
 opening and not on the text. Letters: N items (row 0 is padding), H width, T tokens, B batch.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hybrid.llm.fingerprint import short_hash
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.modes import inference
 from hybrid.progress import progress
+from hybrid.whole_files import written_beside
 
 OPENING = "Item:"
 BATCH_TOKENS = 4096
@@ -133,14 +133,11 @@ def read_vectors(file: Path, shape: tuple[int, int]) -> Tensor | None:
 
 def write_vectors(file: Path, vectors: Tensor) -> None:
     """Keep vectors in ``file``, whole or not at all; UserError where that fails."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"vectors": vectors.contiguous()}, beside)
-        os.replace(beside, file)
+        with written_beside(file) as beside:
+            save_file({"vectors": vectors.contiguous()}, beside)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"cannot write item vectors to {file}: {error}; free some space or set data.cache_dir"
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)

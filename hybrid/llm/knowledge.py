@@ -6,7 +6,6 @@ run goes on where it was and other runs, seeds and fractions of the data share w
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hybrid.llm.fingerprint import short_hash
 from hybrid.llm.generate import greedy
 from hybrid.llm.vocabulary import load_vocabulary
 from hybrid.progress import progress
+from hybrid.whole_files import written_beside
 
 BATCH_TOKENS = 8192
 """Tokens, those to be written included, that are read at once."""
@@ -83,12 +83,9 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _write(file: Path, known: dict[str, str]) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
-        os.replace(beside, file)
+        with written_beside(file) as beside:
+            beside.write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write knowledge to {file}: {error}; free some space or set data.cache_dir") from None
-    finally:
-        beside.unlink(missing_ok=True)

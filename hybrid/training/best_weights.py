@@ -1,6 +1,5 @@
 """Going back to a side's best weights by validation, as they were kept in the run directory."""
 
-import os
 from typing import Any
 
 from torch import Tensor
@@ -9,18 +8,14 @@ from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.system import BRIDGES, LLM, BaseSystem
 from hybrid.training.learner import Learner
 from hybrid.training.run_directory import RunDirectory, disk_errors
+from hybrid.whole_files import written_beside
 
 
 def keep_id(learner: Learner[Any], run: RunDirectory) -> None:
     """Write the ID side with its bridges, not folded: a folded table can't be trained on beside its features."""
     path = run.best_id_training
-    beside = path.with_name(f".{path.name}.new")
-    with disk_errors(path):
-        try:
-            save_tensors(beside, _module_state(learner))
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+    with disk_errors(path), written_beside(path) as beside:
+        save_tensors(beside, _module_state(learner))
 
 
 def take_best(system: BaseSystem, learner: Learner[Any], run: RunDirectory) -> None:

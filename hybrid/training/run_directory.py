@@ -14,6 +14,7 @@ from typing import Any
 from hybrid.config.load import dump_config
 from hybrid.config.schema import Config
 from hybrid.errors import UserError
+from hybrid.whole_files import written_beside
 
 
 class RunDirectory:
@@ -123,13 +124,8 @@ def _old(target: Path) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file beside ``path``, then rename it; UserError where the disk is full, ``path`` is as it was then."""
-    beside = path.with_name(f".{path.name}.new")
-    with disk_errors(path):
-        try:
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+    with disk_errors(path), written_beside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
