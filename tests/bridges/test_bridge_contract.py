@@ -34,6 +34,7 @@ SETTINGS = {
         "temperature": 2.0,
         "candidates": 5,
         "weighting": "confidence",
+        "teacher": "other",
     },
 }
 OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)
