@@ -4,12 +4,14 @@ Where knowledge of the LLM reaches the ID model, a plain ID model is trained fir
 epochs, no exchange. It costs no LLM. Its best validation is the floor: a run whose ID side never beats it keeps the
 plain model as its best. And its curve says whether the exchange helps: an ID side whose best so far is below what the
 plain one had reached by the same epoch, for so many validations in a row, is not taught by the LLM any more. The best
-so far and not the last, because values of one epoch scatter. An ID side that is still behind after its last phase
-(or its first, where the LLM's vectors of the texts stay the same) gives way to the plain model, so that the LLM
-learns from the better one, and a phase that follows goes on from there without the texts.
+so far and not the last, because values of one epoch scatter. An ID side that is behind after its last phase gives way
+to the plain model, so that the LLM learns from the better one. Where the LLM's vectors of the texts stay the same that
+is decided after the first phase, and there texts must earn their place: unless they are ahead by more than one standard
+error (the rule of Breiman et al., 1984, for the simpler of two models), the next phase goes on from the plain model.
 """
 
 import logging
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from typing import Any
 import torch
 
 from bridges.protocols import Direction
+from hybrid.evaluation.metrics import gains
+from hybrid.evaluation.rankers import IDRanker, rank_targets
 from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 from hybrid.training.source_training import train_source
+from idmodels.contract import IDModel
 from idmodels.registry import create_id_model
 from idmodels.saved import load_id_model, save_id_model
 
@@ -72,22 +77,33 @@ class Safeguard:
         self.system.exchange.directions -= {TEACHING}
 
     def settle(self, best: float | None, epochs: int | None, last: bool) -> dict[str, float] | None:
-        """Where the plain model is better, it takes the ID side's place; its validation metrics then.
+        """The plain model takes the ID side's place if it is better; its validation metrics then.
 
+        Before the ``last`` phase it need not be better: the ID side must be ahead by more than one standard error.
         Its best weights are loaded, and the bridges of the LLM's texts rest: nothing is added to the item table, and no
         smoothed target asked for. After the ``last`` phase all from the LLM alone do. Mutual distillation goes on.
         ``epochs``: only so many of the plain model's count; None: all.
         """
         record = read_json(self.record)
-        if best is not None and best >= max(record["curve"][:epochs]):
-            return None
-        log.warning("id side: the plain model is better, and takes its place")
+        lead = -math.inf if best is None else best - max(record["curve"][:epochs])
         plain, _ = load_id_model(self.folder)
+        if lead >= 0 and (last or lead > self._standard_error(plain)):
+            return None
+        log.warning("id side: %s, the plain model takes its place", "no clear gain" if lead >= 0 else "behind")
         self.system.exchange.rest(last)
         self.system.need_id().load_plain(plain.state_dict())
         self.system.exchange.refresh()
         self.best = record["best"][self.config.evaluation.metric]
         return self._keep()
+
+    def _standard_error(self, plain: IDModel) -> float:
+        """Of the mean difference, over the validation users, between the ID side as it is and the plain model."""
+        config, device = self.config.evaluation, self.system.device
+        models = (self.system.need_id(), plain.to(device))
+        rankers = [IDRanker(model, config.batch_users, device) for model in models]
+        ranks = [rank_targets(ranker, self.system.data.valid, config).ranks for ranker in rankers]
+        leads = gains(ranks[0], config.metric) - gains(ranks[1], config.metric)
+        return float(leads.std(correction=0)) / math.sqrt(len(leads))
 
     def fall_back(self, best: float | None) -> float | None:
         """The best validation value of what is kept: the run's own ``best``, or the plain model put in its place."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hybrid.config.schema import ScheduleConfig, Side
+from hybrid.training.early_stopping import EarlyStopping
 
 
 @dataclass(frozen=True)
@@ -64,23 +65,32 @@ class Schedule:
         """Whether the side has a turn, or the rest of one, before it."""
         return side not in self._stopped and any(owner == side for _, owner, _ in self._turns[self._position :])
 
-    def advance(self) -> None:
-        """One epoch or step of the current turn is done."""
-        turn = self.current
-        if turn is None:
-            raise RuntimeError("the schedule is over")
-        self._move_to(turn)
+    def advance(self) -> bool:
+        """One epoch or step of the current turn is done; True if it was its last."""
+        turn = self._begin()
         self._done += 1
-        if self._done >= turn.length:
+        if over := self._done >= turn.length:
             self._position, self._done = self._position + 1, 0
+        return over
 
     def end_turn(self) -> None:
         """The current turn is over before its length."""
-        turn = self.current
-        if turn is None:
-            raise RuntimeError("the schedule is over")
-        self._move_to(turn)
+        self._begin()
         self._position, self._done = self._position + 1, 0
+
+    def end_in_vain(self, side: Side, stopping: EarlyStopping, over: bool) -> bool:
+        """Phase of a side that is out of patience; what the other side learns next may help it, so it goes on later.
+
+        ``over``: the phase has had its whole length. Returns True if the side has no more turns: after the second such
+        phase with no improvement in between, and where phases are counted in steps, as it is validated at their ends
+        only.
+        """
+        if self.unit == "steps" or stopping.end_phase() or not self.remains(side):
+            self.stop(side)
+            return True
+        if not over:
+            self.end_turn()
+        return False
 
     def stop(self, side: Side) -> None:
         """No more turns for this side; its present one ends here."""
@@ -95,7 +105,11 @@ class Schedule:
         self._position, self._done = int(state["position"]), int(state["done"])
         self._stopped = set(state["stopped"])
 
-    def _move_to(self, turn: Turn) -> None:
-        """Skip the turns of stopped sides that lie before ``turn``."""
+    def _begin(self) -> Turn:
+        """The current turn, with those of stopped sides before it skipped."""
+        turn = self.current
+        if turn is None:
+            raise RuntimeError("the schedule is over")
         while self._turns[self._position][:2] != (turn.round, turn.side):
             self._position, self._done = self._position + 1, 0
+        return turn

@@ -1,7 +1,6 @@
 """ID models that the LLM side reads beside the run's own are trained before the first round, each by itself."""
 
 import logging
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from hybrid.system import System
 from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.id_learner import IDLearner
 from hybrid.training.monitor import Monitor
-from hybrid.training.schedule import Schedule, Turn
+from hybrid.training.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +59,11 @@ def _schedule(config: ScheduleConfig, units: int, learner: IDLearner) -> Schedul
 
 
 def _phase_over(schedule: Schedule, stopping: EarlyStopping) -> bool:
-    """Move on by an epoch; whether the phase has had its length, or ends for want of patience as in `BaseTrainer`."""
-    turn = schedule.current
-    schedule.advance()
-    over = (now := schedule.current) is None or now.round != cast(Turn, turn).round
+    """Move on by an epoch; whether the phase has had its length, or ends for want of patience."""
+    over = schedule.advance()
     if not stopping.exhausted:
         return over
-    if stopping.end_phase():
-        schedule.stop("id")
-    elif not over:
-        schedule.end_turn()
+    schedule.end_in_vain("id", stopping, over)
     return True
 
 

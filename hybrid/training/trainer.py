@@ -211,20 +211,17 @@ class BaseTrainer(ABC, Generic[AnySystem]):
                 due = learner.steps % self.config.train.log_steps == 0
                 if due:
                     self.monitor.scalars(f"train/{learner.side}", logs, learner.steps)
-                if self._after_step(learner, turn, last):
+                if self._after_step(learner, last):
                     return  # the exchange is logged once at a phase's last step, after the side has written
                 if due:
                     self._log_exchange()
                 if self.config.train.checkpoint_steps and learner.steps % self.config.train.checkpoint_steps == 0:
                     self.save()
 
-    def _after_step(self, learner: Learner[Any], turn: Turn, last_of_epoch: bool) -> bool:
+    def _after_step(self, learner: Learner[Any], last_of_epoch: bool) -> bool:
         """Move the schedule on, validate where it is time; whether the turn is over."""
         by_epochs = self.schedule.unit == "epochs"
-        if not by_epochs or last_of_epoch:
-            self.schedule.advance()
-        now = self.schedule.current
-        over = now is None or (now.round, now.side) != (turn.round, turn.side)
+        over = (not by_epochs or last_of_epoch) and self.schedule.advance()
         if over or (by_epochs and last_of_epoch):
             self._validate(learner)
             over = self._out_of_patience(learner.side, over) or over
@@ -249,22 +246,15 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         learner.wake()
 
     def _out_of_patience(self, side: Side, over: bool) -> bool:
-        """Whether the side's phase ends early; what the other side learns next may help it, so the side goes on later.
-
-        A side that runs out of patience twice with no improvement in between has no more phases; so has one whose
-        phases are counted in steps, as it is validated at their ends only. ``over``: the phase had its whole length.
-        """
+        """Whether the side's phase ends early (``over``: it has had its length)."""
         stopping = self.stopping[side]
         if not stopping.exhausted:
             return False
         waited = stopping.waited
-        if self.schedule.unit == "steps" or stopping.end_phase() or not self.schedule.remains(side):
-            log.info("%s side: no better for %d validations, stopped", side, waited)
-            self.schedule.stop(side)
-        else:
-            log.info("%s side: no better for %d validations, its phase is over", side, waited)
-            if not over:
-                self.schedule.end_turn()
+        stopped = self.schedule.end_in_vain(side, stopping, over)
+        log.info(
+            "%s side: no better for %d validations, %s", side, waited, "stopped" if stopped else "its phase is over"
+        )
         return True
 
     def _log_exchange(self) -> None:

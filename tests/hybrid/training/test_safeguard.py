@@ -1,8 +1,10 @@
 """The plain ID model beside a joint run: floor of what is kept, yardstick of the exchange."""
 
+import itertools
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from bridges.knowledge import KnowledgeFeatures
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.evaluation.rankers import Ranked
 from hybrid.runs import train_run
 from hybrid.system import build_system
 from hybrid.training.run_directory import RunDirectory, read_json, write_json
@@ -64,7 +67,7 @@ def test_a_run_that_never_beats_the_plain_model_keeps_it(tiny, caplog, noise):
     config = tiny("arm=llm2id", *SHORT, *LEARNS)
     with caplog.at_level(logging.WARNING):
         run = train_run(config)
-    assert "the plain model is better, and takes its place" in caplog.text
+    assert "behind, the plain model takes its place" in caplog.text
     plain, kept = (load_id_model(run.path / "best" / name)[0] for name in ("plain", "id"))
     assert torch.equal(plain.item_embedding.weight, kept.item_embedding.weight)
     floor = read_json(run.path / "best" / "plain.json")["best"]["ndcg@10"]
@@ -117,9 +120,25 @@ def test_a_side_that_has_had_its_time_is_compared_with_all_of_the_plain_curve(ti
     guard = trainer.safeguard
     record = read_json(guard.record)
     write_json(guard.record, record | {"curve": [0.1, 0.2, 0.5]})
-    assert guard.settle(0.3, 2, last=False) is None
+    assert guard.settle(0.3, 2, last=True) is None
     assert not trainer.system.exchange.resting
     assert guard.settle(0.3, None, last=False) == record["best"]
+    assert trainer.system.exchange.resting == {"knowledge"}
+
+
+def test_texts_stay_only_where_they_are_ahead_by_more_than_one_standard_error(tiny, tmp_path, monkeypatch):
+    trainer = started(tiny(*SHORT), tmp_path / "run")
+    trainer._prepare()
+    guard = trainer.safeguard
+    write_json(guard.record, read_json(guard.record) | {"curve": [0.2]})
+    ranks = [torch.tensor([1, 3, 20, 20]), torch.tensor([3, 3, 20, 3])]  # NDCG@10 1, 0.5, 0, 0 and 0.5, 0.5, 0, 0.5
+    ranked = itertools.cycle(ranks)
+    monkeypatch.setattr("hybrid.training.safeguard.rank_targets", lambda *_: Ranked(next(ranked), torch.zeros(1), None))
+    error = np.std([0.5, 0.0, 0.0, -0.5]) / 2  # leads of four users; ddof 0
+    assert guard.settle(0.2 + error + 1e-6, None, last=False) is None
+    assert guard.settle(0.2, None, last=True) is None
+    assert not trainer.system.exchange.resting
+    assert guard.settle(0.2 + error - 1e-6, None, last=False) is not None
     assert trainer.system.exchange.resting == {"knowledge"}
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid.config.schema import ScheduleConfig
+from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.schedule import Schedule
 
 
@@ -92,6 +93,39 @@ def test_a_turn_ends_early_where_stopped_sides_lie_before_it():
     schedule.stop("id")
     schedule.end_turn()
     assert play(schedule) == [(2, "llm"), (2, "llm")]
+
+
+def test_advancing_says_when_a_turn_is_over():
+    schedule = Schedule(ScheduleConfig(rounds=1, id_length=2, llm_length=1), ("id", "llm"))
+    assert [schedule.advance() for _ in range(3)] == [False, True, True]
+
+
+def out_of_patience():
+    stopping = EarlyStopping(patience=1)
+    stopping.update(0.5, 1)
+    stopping.update(0.4, 2)
+    return stopping
+
+
+def test_a_phase_in_vain_ends_and_the_second_ends_the_side():
+    schedule, stopping = Schedule(ScheduleConfig(rounds=3, id_length=3, llm_length=1), ("id", "llm")), out_of_patience()
+    assert not schedule.end_in_vain("id", stopping, over=schedule.advance())
+    assert schedule.current.side == "llm"
+    schedule.advance()
+    assert schedule.end_in_vain("id", stopping, over=schedule.advance())
+    assert play(schedule) == [(2, "llm"), (3, "llm")]
+
+
+def test_a_phase_in_vain_that_has_had_its_length_is_not_ended_twice():
+    schedule = Schedule(ScheduleConfig(rounds=2, id_length=1, llm_length=2), ("id", "llm"))
+    assert not schedule.end_in_vain("id", out_of_patience(), over=schedule.advance())
+    assert play(schedule) == [(1, "llm"), (1, "llm"), (2, "id"), (2, "llm"), (2, "llm")]
+
+
+def test_where_phases_are_counted_in_steps_the_first_in_vain_ends_the_side():
+    schedule = Schedule(ScheduleConfig(rounds=2, unit="steps", id_length=1, llm_length=1), ("id", "llm"))
+    assert schedule.end_in_vain("id", out_of_patience(), over=schedule.advance())
+    assert play(schedule) == [(1, "llm"), (2, "llm")]
 
 
 @pytest.mark.parametrize("go_on", [Schedule.advance, Schedule.end_turn])
