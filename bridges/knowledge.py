@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bridges.errors import BridgeError, nearest
 from bridges.protocols import Bridge, Direction, Kind, Place, Side, Task
 from bridges.sharing import ExchangeStore
-from bridges.whitening import Whitening, component_count
+from bridges.whitening import KeptWhitening
 
 Projection = Literal["linear", "mlp"]
 
@@ -27,8 +27,8 @@ GELU_VARIANCE = 0.425
 class KnowledgeFeatures(Bridge):
     """Adds W z [N, D] to the item table once the LLM's item vectors are in the store.
 
-    The whitening basis is fitted at the first refresh and kept: re-encoded vectors are mapped by the same basis, so W
-    keeps its meaning while the LLM moves. Basis and z are buffers of a size that is known beforehand, C =
+    The whitening axes are fitted at the first refresh and kept: re-encoded vectors are mapped by the same axes, so W
+    keeps its meaning while the LLM moves. Axes and z are buffers of a size that is known beforehand, C =
     ``min(components, N - 2, H)``, so that a checkpoint holds everything. Raises BridgeError for vectors of another
     width or fewer than two items.
     """
@@ -48,17 +48,11 @@ class KnowledgeFeatures(Bridge):
         projection: Projection,
     ) -> None:
         super().__init__()
-        count = component_count(n_items, llm_width, components)
         self._store = store
         self._fitted = False
-        self.projection = _projection(projection, count, id_width)
-        self.register_buffer("fitted", torch.tensor(False))
-        self.register_buffer("mean", torch.zeros(llm_width))
-        self.register_buffer("basis", torch.zeros(llm_width, count))
-        self.register_buffer("z", torch.zeros(n_items, count))
-        self.fitted: Tensor
-        self.mean: Tensor
-        self.basis: Tensor
+        self.whitening = KeptWhitening(n_items, llm_width, components)
+        self.projection = _projection(projection, self.whitening.count, id_width)
+        self.register_buffer("z", torch.zeros(n_items, self.whitening.count))
         self.z: Tensor
         self.register_load_state_dict_post_hook(_read_fitted)
 
@@ -72,27 +66,20 @@ class KnowledgeFeatures(Bridge):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Whiten the store's text vectors again; the first time, fit the basis."""
+        """Whiten the store's text vectors again; the first time, fit the axes."""
         if not self._store.has("llm", "text"):
             return
-        vectors = self._store.read("llm", "text").to(self.z.device)
-        if vectors.shape != (len(self.z), len(self.mean)):
-            raise BridgeError(f"knowledge: llm/text is {list(vectors.shape)}, expected {[len(self.z), len(self.mean)]}")
-        if not self._fitted:
-            self._keep(Whitening.fit(vectors, self.z.shape[1]))
-        self.z.copy_(Whitening(self.mean, self.basis).apply(vectors))
-
-    def _keep(self, whitening: Whitening) -> None:
-        self.mean.copy_(whitening.mean)
-        self.basis.copy_(whitening.basis)
-        self.fitted.fill_(True)
+        vectors, expected = self._store.read("llm", "text"), (len(self.z), len(self.whitening.mean))
+        if vectors.shape != expected:
+            raise BridgeError(f"knowledge: llm/text is {list(vectors.shape)}, expected {list(expected)}")
+        self.z.copy_(self.whitening(vectors))
         self._fitted = True
 
 
 def _read_fitted(module: nn.Module, _: object) -> None:
-    # The buffer is what is saved; the plain flag spares a device synchronisation per step.
+    # The axes are what is saved; the plain flag spares a device synchronisation per step.
     assert isinstance(module, KnowledgeFeatures)
-    module._fitted = bool(module.fitted)
+    module._fitted = module.whitening.fitted
 
 
 def _projection(kind: Projection, components: int, id_width: int) -> nn.Module:

@@ -7,6 +7,7 @@ arXiv 2311.03778; the momentum is this project's reading of the paper's "storage
 Letters: N items (row 0 is padding), R rows (interactions of the train part), P width of a score space, H LLM width.
 """
 
+from collections import Counter
 from typing import Any, TypedDict, get_args
 
 import torch
@@ -46,6 +47,7 @@ class ExchangeStore:
         self.momentum = momentum
         self.user_dtype = user_dtype
         self._tables: dict[tuple[Side, Kind], Table] = {}
+        self._writes: Counter[tuple[Side, Kind]] = Counter()
 
     def write(
         self, side: Side, kind: Kind, values: Tensor, *, step: int, fingerprint: str, index: Tensor | None = None,
@@ -66,6 +68,7 @@ class ExchangeStore:
         table.write(rows, values, step, self.momentum if momentum is None else momentum)
         if len(values):
             self._tables[side, kind] = table
+            self._writes[side, kind] += 1
 
     def read(self, side: Side, kind: Kind, index: Tensor | None = None) -> Tensor:
         """Detached vectors of the rows ``index`` [R], or of the whole table, [R, P].
@@ -94,6 +97,11 @@ class ExchangeStore:
         """Whether the table exists, which is when any row of it was written."""
         self._size(side, kind)
         return (side, kind) in self._tables
+
+    def writes(self, side: Side, kind: Kind) -> int:
+        """How often the table has changed since the store was made, loading included; for readers that keep results."""
+        self._size(side, kind)
+        return self._writes[side, kind]
 
     def tables(self) -> list[tuple[Side, Kind]]:
         """(side, kind) of every table that was written."""
@@ -133,6 +141,7 @@ class ExchangeStore:
                 if f"{side}.{kind}.rows" in state["tensors"]:
                     tables[side, kind] = self._restored(side, kind, state["tensors"])
         self._tables = tables
+        self._writes.update(tables.keys())
 
     def _restored(self, side: Side, kind: Kind, tensors: dict[str, Tensor]) -> Table:
         rows = self._rows(side, kind, tensors[f"{side}.{kind}.rows"])

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from bridges.errors import BridgeError
 from bridges.protocols import Bridge, Direction, Kind, Side
 from bridges.sharing import ExchangeStore
-from bridges.whitening import Whitening, component_count
+from bridges.whitening import KeptWhitening
 
 CHUNK_ELEMENTS = 2**24
 
@@ -28,8 +28,6 @@ class TextNeighbours(nn.Module):
     """[N, K]; meaningless until `ready`."""
     shares: Tensor
     """[N, K] sums to one over K; zero for row 0."""
-    mean: Tensor
-    basis: Tensor
 
     def __init__(self, n_items: int, llm_width: int, neighbours: int, temperature: float, components: int) -> None:
         super().__init__()
@@ -37,23 +35,20 @@ class TextNeighbours(nn.Module):
             raise BridgeError(f"neighbours {neighbours} and temperature {temperature} must be positive")
         self.temperature = temperature
         self.ready = False
+        self._seen = 0
+        self.whitening = KeptWhitening(n_items, llm_width, components)
         count = min(neighbours, n_items - 2)
         self.register_buffer("ids", torch.zeros(n_items, count, dtype=torch.long))
         self.register_buffer("shares", torch.zeros(n_items, count))
-        self.register_buffer("mean", torch.zeros(llm_width))
-        self.register_buffer("basis", torch.zeros(llm_width, component_count(n_items, llm_width, components)))
+        self.register_load_state_dict_post_hook(_forget_seen)
 
     @torch.no_grad()
     def refresh(self, store: ExchangeStore) -> None:
-        """Find the neighbours again from the store's text vectors, where it has some."""
-        if not store.has("llm", "text"):
+        """Find the neighbours again where the store has text vectors that were written since the last time."""
+        if self._seen == (newest := store.writes("llm", "text")):
             return
-        vectors = store.read("llm", "text").to(self.mean.device)
-        if not self.basis.any():
-            whitening = Whitening.fit(vectors, self.basis.shape[1])
-            self.mean.copy_(whitening.mean)
-            self.basis.copy_(whitening.basis)
-        unit = F.normalize(Whitening(self.mean, self.basis).apply(vectors), dim=1)
+        self._seen = newest
+        unit = F.normalize(self.whitening(store.read("llm", "text")), dim=1)
         cosines, ids = nearest_items(unit, self.ids.shape[1])
         self.ids.copy_(ids)
         self.shares.copy_((cosines / self.temperature).softmax(dim=1))
@@ -64,6 +59,12 @@ class TextNeighbours(nn.Module):
         """Weighted mean of the neighbours' rows of ``table`` [N, P], for ``items`` [M] (none: all), [M, P]."""
         ids, shares = (self.ids, self.shares) if items is None else (self.ids[items], self.shares[items])
         return F.embedding_bag(ids, table, per_sample_weights=shares.to(table.dtype), mode="sum")
+
+
+def _forget_seen(module: nn.Module, _: object) -> None:
+    # Loaded neighbours may be those of older vectors than the store's.
+    assert isinstance(module, TextNeighbours)
+    module._seen = 0
 
 
 class TextGraphBridge(Bridge):

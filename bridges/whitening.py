@@ -6,7 +6,7 @@ Letters: N items (row 0 is padding), H vector width, C components.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bridges.errors import BridgeError
 
@@ -59,6 +59,52 @@ class Whitening:
         whitened = torch.cat(chunks)
         whitened[0] = 0
         return whitened
+
+
+class KeptWhitening(nn.Module):
+    """A `Whitening` that is fitted to the first vectors it meets and saved with the weights.
+
+    Later vectors are mapped by the same axes, so that what is learned on top of the components keeps its meaning. Its
+    buffers have a size that is known before the vectors are, C = `component_count`.
+    """
+
+    mean: Tensor
+    """[H]."""
+    basis: Tensor
+    """[H, C]; zero until the first vectors come."""
+
+    def __init__(self, n_items: int, width: int, wanted: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("basis", torch.zeros(width, component_count(n_items, width, wanted)))
+
+    @property
+    def count(self) -> int:
+        """Components C."""
+        return self.basis.shape[1]
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there have been vectors; waits for the device."""
+        return bool(self.basis.any())
+
+    @torch.no_grad()
+    def forward(self, vectors: Tensor, refit: bool = False) -> Tensor:
+        """Whitened vectors [N, C] of [N, H], row 0 zero; ``refit``: by axes of their own, which are kept from here."""
+        vectors = vectors.to(self.mean.device)
+        if refit or not self.fitted:
+            found = Whitening.fit(vectors, self.count)
+            self.mean.copy_(found.mean)
+            self.basis.copy_(found.basis)
+        return Whitening(self.mean, self.basis).apply(vectors)
+
+    @torch.no_grad()
+    def recentre(self, items: Tensor) -> None:
+        """Keep the directions of the axes, but take mean and spread along them from ``items`` [M, H]."""
+        items = items.to(self.mean)
+        self.mean.copy_(items.mean(dim=0))
+        spread = ((items - self.mean) @ self.basis).std(dim=0)  # [C]
+        self.basis.div_(torch.where(spread > 0, spread, 1.0))
 
 
 def _noise(largest: Tensor, mean: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bridges.whitening import Whitening, component_count
+from bridges.whitening import KeptWhitening
 from hybrid.config.schema import LLMConfig
 
 
@@ -46,10 +46,7 @@ class SuffixCosine(Scorer):
 
     item_vectors: Tensor
     """[N, Z]; Z is at most min(H, N - 2) where vectors are whitened."""
-    mean: Tensor
-    """[H] of the whitening."""
-    basis: Tensor
-    """[H, Z] of the whitening; zero until the first vectors come."""
+    whitening: KeptWhitening | None
     same_axes: bool
     """States are whitened by the axes of the newest item vectors."""
 
@@ -63,43 +60,31 @@ class SuffixCosine(Scorer):
         recentre: bool = False,
     ) -> None:
         super().__init__()
-        vector_width = component_count(n_items, state_width, whiten_width) if whiten_width else state_width
+        self.whitening = KeptWhitening(n_items, state_width, whiten_width) if whiten_width else None
+        vector_width = self.whitening.count if self.whitening else state_width
         self.temperature = temperature
         self.same_axes = not width and whiten_width > 0
-        self.whiten_width = whiten_width
         self.recentre = recentre
         self.user_projection = nn.Linear(state_width, width) if width else nn.Identity()
         self.item_projection = nn.Linear(vector_width, width) if width else nn.Identity()
         self.register_buffer("item_vectors", torch.zeros(n_items, vector_width))
-        if whiten_width:
-            self.register_buffer("mean", torch.zeros(state_width))
-            self.register_buffer("basis", torch.zeros(state_width, vector_width))
 
     def set_item_vectors(self, vectors: Tensor) -> None:
         """Take over the LLM's item vectors [N, H]; they are whitened here. Row 0 is not used."""
-        kept = self._whiten(vectors) if self.whiten_width else vectors
+        if self.whitening is None:
+            kept = vectors
+        else:
+            if self.recentre and self.whitening.fitted:
+                self.whitening.recentre(vectors[1:])
+            kept = self.whitening(vectors, refit=self.same_axes)
         if kept.shape != self.item_vectors.shape:
             raise ValueError(f"item vectors are {tuple(kept.shape)}, expected {tuple(self.item_vectors.shape)}")
         self.item_vectors.copy_(kept)
 
-    def _whiten(self, vectors: Tensor) -> Tensor:
-        if self.same_axes or not self.basis.any():
-            fitted = Whitening.fit(vectors, self.whiten_width)
-            self.mean.copy_(fitted.mean)
-            self.basis.copy_(fitted.basis)
-        elif self.recentre:
-            self._recentre(vectors[1:])
-        return Whitening(self.mean, self.basis).apply(vectors)
-
-    def _recentre(self, items: Tensor) -> None:
-        self.mean.copy_(items.mean(dim=0))
-        spread = ((items.to(self.mean) - self.mean) @ self.basis).std(dim=0)  # [Z]
-        self.basis.div_(torch.where(spread > 0, spread, 1.0))
-
     def user(self, states: Tensor) -> Tensor:
         """See `Scorer`."""
-        if self.same_axes:
-            states = (states - self.mean) @ self.basis
+        if self.same_axes and self.whitening is not None:
+            states = (states - self.whitening.mean) @ self.whitening.basis
         return normalize(self.user_projection(states), dim=-1) / self.temperature
 
     @property

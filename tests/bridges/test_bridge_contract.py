@@ -173,9 +173,10 @@ def test_a_bridge_reads_the_tables_it_names_and_no_others(bridge, full_store, co
         return read(side, kind, index)
 
     monkeypatch.setattr(full_store, "read", recorded)
-    bridge.refresh()
-    run_all(bridge, context)
-    assert seen == bridge.reads({"id2llm", "llm2id"})
+    fresh = create(full_store, {bridge.name: SETTINGS[bridge.name]})[bridge.name]
+    fresh.refresh()
+    run_all(fresh, context)
+    assert seen == fresh.reads({"id2llm", "llm2id"})
 
 
 def test_an_empty_store_is_no_error(bridge, store, context):

@@ -58,12 +58,12 @@ def test_features_start_as_small_as_item_embeddings(projection, put):
 def test_the_basis_is_kept_when_vectors_are_encoded_again(full_store, put):
     bridge = make(full_store)
     bridge.refresh()
-    basis, z = bridge.basis.clone(), bridge.z.clone()
+    basis, z = bridge.whitening.basis.clone(), bridge.z.clone()
     put(full_store, "llm", "text", torch.randn(30, 48), step=2)
     bridge.refresh()
-    assert torch.equal(bridge.basis, basis)
+    assert torch.equal(bridge.whitening.basis, basis)
     assert not torch.allclose(bridge.z, z)
-    expected = (full_store.read("llm", "text") - bridge.mean)[1:] @ basis
+    expected = (full_store.read("llm", "text") - bridge.whitening.mean)[1:] @ basis
     torch.testing.assert_close(bridge.z[1:], expected)
 
 

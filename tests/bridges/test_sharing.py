@@ -49,6 +49,16 @@ def test_a_write_of_no_rows_leaves_no_table(store, put):
     assert not store.has("id", "user")
 
 
+def test_writes_are_counted_table_by_table(store, put):
+    assert store.writes("llm", "text") == 0
+    put(store, "llm", "text", torch.ones(30, 48))
+    put(store, "llm", "text", torch.ones(30, 48))
+    put(store, "id", "item", torch.ones(0, 16), rows=[])
+    assert (store.writes("llm", "text"), store.writes("id", "item")) == (2, 0)
+    store.load_state_dict(store.state_dict())
+    assert store.writes("llm", "text") == 3
+
+
 def test_reading_what_was_never_written_names_the_row(store, put):
     put(store, "id", "user", torch.ones(1, 2), [3])
     with pytest.raises(BridgeError, match="id/user: row 5 was never written"):

@@ -36,11 +36,34 @@ def test_neighbours_equal_a_sort_of_all_cosines() -> None:
 def test_axes_stay_when_the_llm_encodes_again(full_store: ExchangeStore, put: Callable[..., None]) -> None:
     near = TextNeighbours(N_ITEMS, LLM_WIDTH, neighbours=4, temperature=0.1, components=16)
     near.refresh(full_store)
-    basis, ids = near.basis.clone(), near.ids.clone()
+    basis, ids = near.whitening.basis.clone(), near.ids.clone()
     put(full_store, "llm", "text", torch.randn(N_ITEMS, LLM_WIDTH), step=2)
     near.refresh(full_store)
-    assert torch.equal(near.basis, basis)
+    assert torch.equal(near.whitening.basis, basis)
     assert not torch.equal(near.ids, ids)
+
+
+def test_the_search_is_not_repeated_until_texts_are_written_or_other_weights_loaded(
+    full_store: ExchangeStore, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = []
+
+    def counted(unit: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        searches.append(count)
+        return nearest_items(unit, count)
+
+    monkeypatch.setattr("bridges.text_neighbours.nearest_items", counted)
+    near = TextNeighbours(N_ITEMS, LLM_WIDTH, neighbours=4, temperature=0.1, components=16)
+    for _ in range(2):
+        near.refresh(full_store)
+    assert len(searches) == 1
+    put(full_store, "llm", "text", torch.randn(N_ITEMS, LLM_WIDTH), step=2)
+    near.refresh(full_store)
+    assert len(searches) == 2
+    near.load_state_dict({**near.state_dict(), "ids": torch.zeros_like(near.ids)})
+    near.refresh(full_store)
+    assert len(searches) == 3
+    assert near.ids.any()
 
 
 def test_settings_out_of_range_are_refused() -> None:

@@ -43,7 +43,7 @@ def test_axes_of_the_first_vectors_are_kept() -> None:
     first, shift = scorer.item_vectors.clone(), torch.arange(6.0)
     scorer.set_item_vectors(vectors + shift)
     moved = scorer.item_vectors[1:] - first[1:]
-    torch.testing.assert_close(moved, (shift @ scorer.basis).expand(39, 3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(moved, (shift @ scorer.whitening.basis).expand(39, 3), rtol=1e-4, atol=1e-5)
     again = SuffixCosine(n_items=40, state_width=6, whiten_width=3, width=2, temperature=1.0)
     again.load_state_dict(scorer.state_dict())
     again.set_item_vectors(vectors)
