@@ -8,6 +8,7 @@ from hybrid.config.schema import Arm, Config, Side
 from hybrid.data.clicks import split_clicks
 from hybrid.data.prepare import prepare
 from hybrid.errors import UserError
+from hybrid.evaluation.clicks import label_source
 from hybrid.evaluation.curve import Curve, Point, curve_csv, curve_table, plot_curve
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.exchange import judged_sides
@@ -34,7 +35,9 @@ def draw_curve(config: Config, arms: Sequence[Arm], fractions: Sequence[float], 
                 run = finished_run(share_of(config, arm, fraction, samples, seed), dataset.fingerprint)
                 found = evaluate_run(run.path, "test")["sides"][side]["metrics"][config.evaluation.ctr_metric]
                 points.append(Point(LABELS[arm, side], fraction, seed, samples, found))
-    return Curve(config.evaluation.ctr_metric.upper(), LABELS["id_only", "id"], tuple(points))
+    return Curve(
+        config.evaluation.ctr_metric.upper(), LABELS["id_only", "id"], tuple(points), label_source(config.data)
+    )
 
 
 def check_curve(config: Config, arms: Sequence[Arm]) -> None:

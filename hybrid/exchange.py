@@ -3,6 +3,7 @@
 It is the only place that knows several bridges at once; the learners and rankers see the sum of what they do.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import cast
@@ -20,6 +21,8 @@ from hybrid.llm.prompts import PromptBatch, SlotLayout
 from hybrid.modes import inference
 from idmodels.click import ClickModel
 from idmodels.contract import IDModel
+
+log = logging.getLogger(__name__)
 
 DIRECTIONS: dict[Arm, frozenset[Direction]] = {
     "id_only": frozenset(),
@@ -263,7 +266,10 @@ def create_exchange(
     """
     store = ExchangeStore(n_items, n_rows, fingerprint, config.store.momentum)
     bridges: dict[str, Bridge] = {}
-    settings = {name: own for name, own in enabled_settings(config, arm).items() if task in BRIDGES[name].tasks}
+    enabled = enabled_settings(config, arm)
+    settings = {name: own for name, own in enabled.items() if task in BRIDGES[name].tasks}
+    if resting := enabled.keys() - settings.keys():
+        log.info("task=%s: bridges of the other task rest: %s", task, ", ".join(sorted(resting)))
     if settings and id_model is not None:
         widths = tuple(model.width for model in others)
         own = {"own_items": id_model.own_table} if isinstance(id_model, IDModel) else {}

@@ -63,6 +63,11 @@ class BaseSystem(ABC):
     def texts(self) -> Sequence[str]:
         """What the LLM may know of the items, [N]."""
 
+    @property
+    def writes_knowledge(self) -> bool:
+        """Whether the untuned LLM writes down what it knows, which `encode_items` has it do before anything trains."""
+        return False
+
     def text_vectors(self) -> Tensor:
         """Vectors of the item texts by the LLM, [N, H]; by the untuned one where it never reads texts."""
         if self._fixed_vectors is not None:

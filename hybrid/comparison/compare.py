@@ -12,6 +12,7 @@ from hybrid.comparison.rows import Row, as_json, compare_with_plain, serving_err
 from hybrid.comparison.table import COLUMNS, aligned, group_tables, main_table, markdown, overlap_table, plot
 from hybrid.config.schema import Config
 from hybrid.data.prepare import prepare
+from hybrid.evaluation.clicks import label_source
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.evaluation.rankings import ranks_file
 from hybrid.runs import LABELS, finished_run, log
@@ -78,6 +79,8 @@ def write_comparison(found: Comparison, directory: Path) -> list[Path]:
         f"Test part, mean ± standard deviation over seeds {', '.join(map(str, seeds))}. Changes are from the side "
         f"alone; interval and p by a paired bootstrap over users and seeds ({redraws} redraws)."
     )
+    if found.config.task == "ctr":
+        head += f" Labels: {label_source(found.config.data)}."
     tables = [markdown(table) for table in found.tables()]
     write_text(directory / "compare.md", "\n\n".join([head, *tables, *found.notes]) + "\n")
     record: Mapping[str, Any] = {

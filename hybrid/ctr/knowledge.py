@@ -14,6 +14,8 @@ from torch import Tensor
 
 from hybrid.config.schema import Config
 from hybrid.data.clicks import ClickData
+from hybrid.llm.adapter import without_adapter
+from hybrid.llm.backbone import Backbone
 from hybrid.llm.item_vectors import OPENING, Encoding, encode_items
 from hybrid.llm.knowledge import room_for_prompt, write_knowledge
 from hybrid.llm.recommender import LLMRecommender
@@ -34,7 +36,12 @@ def click_knowledge(config: Config, recommender: LLMRecommender, data: ClickData
 
 def knowledge_texts(config: Config, recommender: LLMRecommender, data: ClickData) -> tuple[list[str], list[str]]:
     """What the model writes about each user [U], and each item's text with what it writes about it [N]."""
-    settings, backbone = config.bridges.knowledge_adapter, recommender.backbone
+    with without_adapter(recommender.lm):
+        return _written(config, recommender.backbone, data)
+
+
+def _written(config: Config, backbone: Backbone, data: ClickData) -> tuple[list[str], list[str]]:
+    settings = config.bridges.knowledge_adapter
     cache_dir, new_tokens = Path(config.data.cache_dir), settings.new_tokens
     requests = Requests(settings.user_request, settings.item_request, settings.history_items)
     room = room_for_prompt(backbone, new_tokens)

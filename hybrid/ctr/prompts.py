@@ -78,7 +78,7 @@ class ClickPromptBuilder:
     ) -> None:
         self.item_tokens = config.item_tokens
         titles, counts = title_tokens(tokenizer, item_text, config.item_tokens)
-        bos, opening = leading_tokens(tokenizer, config.opening)
+        bos, opening = leading_tokens(tokenizer, config.opening, "llm.click_prompt.opening")
         fixed = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (config.disliked, config.liked)]
         fixed += [tokenizer(text, add_special_tokens=False)["input_ids"] for text in (config.nothing, config.offer)]
         phrases: list[list[int]] = [*fixed, [*bos, *opening], answers.question, []]

@@ -1,13 +1,12 @@
 """Data, click model, language model and exchange of a run of task ctr."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 
 from bridges.knowledge_adapter import KnowledgeAdapter
-from bridges.registry import BRIDGES
 from bridges.semantic_space import semantic_space
 from hybrid.config.schema import Config
 from hybrid.ctr.knowledge import click_knowledge
@@ -17,14 +16,12 @@ from hybrid.ctr.scoring import LLMClicks, UserGate
 from hybrid.ctr.selectors import BehaviourSelector, RecentBehaviours, RetrievedBehaviours
 from hybrid.data.categories import item_categories
 from hybrid.data.clicks import ClickData
-from hybrid.exchange import SIDES, create_exchange, enabled_settings, pair_width
+from hybrid.exchange import SIDES, create_exchange, pair_width
 from hybrid.llm.answers import answer_tokens
 from hybrid.system import BaseSystem, choose_device, load_llm, text_vectors
 from idmodels.click import ClickModel
 from idmodels.click_registry import create_click_model
 from idmodels.click_settings import ClickSettings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -58,6 +55,11 @@ class ClickSystem(BaseSystem):
     def texts(self) -> Sequence[str]:
         """See `BaseSystem`."""
         return self.data.item_text
+
+    @property
+    def writes_knowledge(self) -> bool:
+        """See `BaseSystem`."""
+        return KnowledgeAdapter.name in self.exchange.bridges
 
     def encode_items(self, step: int) -> None:
         """See `BaseSystem`; the untuned language model writes down what it knows, once."""
@@ -101,7 +103,6 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
         bridge.to(device)
     if config.controls.projector == "random":
         exchange.fixed = frozenset({"knowledge"})
-    _say_what_rests(config)
     torch.manual_seed(config.seed)
     return ClickSystem(
         config=config,
@@ -128,7 +129,11 @@ def _selector(config: Config, data: ClickData, recommender: ClickRecommender | N
     if prompt.selector == "recent" or recommender is None:
         return RecentBehaviours()
     vectors = text_vectors(config, recommender, data.item_text)  # of the untuned model: nothing is loaded yet
-    return RetrievedBehaviours(semantic_space(vectors, data.train_items(), prompt.retrieval_width))
+    told = np.array([bool(text.strip()) for text in data.item_text])
+    train = data.train_items()
+    space = semantic_space(vectors, train[told[train]], prompt.retrieval_width)
+    space[~told] = 0  # without a text an item is like no other
+    return RetrievedBehaviours(space)
 
 
 def _language_model(
@@ -141,9 +146,3 @@ def _language_model(
     builder = ClickPromptBuilder(backbone.tokenizer, data.item_text, prompt, answers)
     batch_prompts, eval_prompts = config.train.llm.batch_prompts, config.evaluation.llm_batch_prompts
     return recommender, ClickPrompts(builder, backbone.context, batch_prompts, eval_prompts, config.seed)
-
-
-def _say_what_rests(config: Config) -> None:
-    resting = [name for name in enabled_settings(config.bridges, config.arm) if "ctr" not in BRIDGES[name].tasks]
-    if resting:
-        log.info("task=ctr: bridges that are for rankings rest: %s", ", ".join(resting))

@@ -10,7 +10,8 @@ from hybrid.config.schema import Config, Side
 from hybrid.ctr.scoring import ClickScorer, LLMClicks
 from hybrid.ctr.system import ClickSystem
 from hybrid.data.clicks import Samples, check_drawn, draw_samples
-from hybrid.evaluation.click_metrics import METRICS, average_ranks, click_metrics, sigmoid
+from hybrid.errors import UserError
+from hybrid.evaluation.click_metrics import METRICS, average_ranks, click_metrics, per_user_auc, sigmoid
 from hybrid.training.monitor import Monitor
 from hybrid.training.validation import flat_settings
 
@@ -71,10 +72,17 @@ class ClickValidator:
 def evaluated(samples: Samples, config: Config) -> Samples:
     """The samples of a part that are judged: the same ones for every run and both sides.
 
-    Raises UserError where too few were drawn to hold both classes.
+    Raises UserError where too few were drawn to hold both classes, or both of one user where that decides.
     """
-    drawn = draw_samples(samples, config.evaluation.ctr_samples, config.data.sample_seed)
-    check_drawn(drawn, config.evaluation.ctr_samples)
+    count = config.evaluation.ctr_samples
+    drawn = draw_samples(samples, count, config.data.sample_seed)
+    check_drawn(drawn, "evaluation.ctr_samples", count)
+    by_user = per_user_auc(np.zeros(len(drawn)), drawn.labels, drawn.users)
+    if config.evaluation.ctr_metric == "uauc" and not len(by_user):
+        raise UserError(
+            f"evaluation.ctr_metric=uauc: no user of the {len(drawn)} samples judged has both clicked and not clicked; "
+            "take auc, or judge more samples (evaluation.ctr_samples)"
+        )
     return drawn
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid.config.schema import DataConfig
+from hybrid.data.cuts import check_shares
 from hybrid.errors import UserError
 
 
@@ -54,6 +55,7 @@ def _time_order(times: np.ndarray | None, config: DataConfig) -> np.ndarray:
 
 
 def _parts(kept: np.ndarray, config: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    check_shares(config)
     shares = 1 - config.valid_share - config.test_share, config.valid_share
     n_train, n_valid = (int(round(share * len(kept), 6)) for share in shares)
     parts = kept[:n_train], kept[n_train : n_train + n_valid], kept[n_train + n_valid :]

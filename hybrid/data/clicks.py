@@ -103,10 +103,12 @@ def split_clicks(dataset: Dataset, config: DataConfig, log: Callable[[str], None
     shift = (np.asarray(dataset.offsets) - visible.offsets)[:-1]  # [U] how far each user's rows have moved
     train, valid = (_moved(cuts, rows, shift) for rows in (cuts.train, cuts.valid))
     random = np.random.default_rng((config.sample_seed, 0))
+    train_ends = cuts.train_ends - shift
+    trained = copy_behaviours(dataset, config, cuts.train_ends)
     data = ClickData(
-        train=make_samples(visible, *train, dataset.n_items, config.negatives, random),
+        train=make_samples(visible, *train, dataset.n_items, config.negatives, random, owned=trained),
         valid=make_samples(visible, *valid, dataset.n_items, config.negatives, random),
-        train_ends=cuts.train_ends - shift,
+        train_ends=train_ends,
         n_items=dataset.n_items,
         n_users=dataset.n_users,
         item_ids=dataset.item_ids,
@@ -147,15 +149,20 @@ def make_samples(
     n_items: int,
     negatives: int,
     random: np.random.Generator,
+    owned: Behaviours | None = None,
 ) -> Samples:
-    """One sample for each interaction ``rows`` of ``users``, with ``negatives`` drawn ones after each."""
+    """One sample for each interaction ``rows`` of ``users``, with ``negatives`` drawn ones after each.
+
+    Drawn are items that the user does not have in ``owned`` (none: in ``behaviours``).
+    """
     items, labels = behaviours.items[rows].astype(np.int64), np.abs(behaviours.liked[rows])
     samples = Samples(behaviours, users, items, labels, behaviours.offsets[users], rows)
     if not negatives:
         return samples
     samples = samples.take(np.repeat(np.arange(len(samples)), negatives + 1))
     drawn = np.arange(len(samples)) % (negatives + 1) > 0
-    new = draw_negatives(behaviours.items, behaviours.offsets, samples.users[drawn], n_items, random)
+    had = owned or behaviours
+    new = draw_negatives(had.items, had.offsets, samples.users[drawn], n_items, random)
     items, labels = samples.items.copy(), samples.labels.copy()
     items[drawn], labels[drawn] = new, 0
     return replace(samples, items=items, labels=labels)
@@ -171,13 +178,11 @@ def check_classes(samples: Samples, part: str, config: DataConfig) -> None:
         )
 
 
-def check_drawn(samples: Samples, count: int) -> None:
-    """Raise UserError where samples that were drawn from both classes have one only."""
+def check_drawn(samples: Samples, setting: str, count: int) -> None:
+    """Raise UserError where ``count`` samples, drawn from both classes as ``setting`` asks, have one only."""
     if samples.labels.min() == samples.labels.max():
         answer = "clicked" if samples.labels[0] else "not clicked"
-        raise UserError(
-            f"evaluation.ctr_samples={count}: all {len(samples)} drawn samples were {answer}; ask for more of them"
-        )
+        raise UserError(f"{setting}={count}: all {len(samples)} drawn samples were {answer}; ask for more of them")
 
 
 def draw_samples(samples: Samples, count: int, seed: int) -> Samples:

@@ -79,14 +79,18 @@ def _cut_times(times: np.ndarray | None, config: DataConfig) -> tuple[float, flo
         raise UserError("data.split=gts_last needs times: name their column in data.time_field, or use leave_one_out")
     if config.time_precision != "exact":
         raise UserError(f"data.split=gts_last needs data.time_precision=exact, got {config.time_precision}")
-    left_out = config.valid_share + config.test_share
-    if min(config.valid_share, config.test_share) <= 0 or left_out >= 1:
+    check_shares(config)
+    first, second = np.quantile(times, [1 - config.valid_share - config.test_share, 1 - config.test_share])
+    return float(first), float(second)
+
+
+def check_shares(config: DataConfig) -> None:
+    """Raise UserError where the shares of a split by time leave nothing for a part."""
+    if min(config.valid_share, config.test_share) <= 0 or config.valid_share + config.test_share >= 1:
         raise UserError(
             "data.valid_share and data.test_share must be above 0 and together below 1, "
             f"got {config.valid_share} and {config.test_share}"
         )
-    first, second = np.quantile(times, [1 - left_out, 1 - config.test_share])
-    return float(first), float(second)
 
 
 def _count_up_to(time: float, times: np.ndarray | None, offsets: np.ndarray) -> np.ndarray:

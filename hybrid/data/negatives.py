@@ -1,7 +1,7 @@
 """Items that users do not have, drawn at random: what was not clicked, where data say only what was.
 
-"Not have" means: in the interactions given. For train and valid these are all but the test part, so a drawn item may
-turn up in a user's test part; leaving those out would tell training what is there.
+"Not have" means: in the interactions given. For a part these are its own and those before it, so a drawn item may turn
+up in a later part of the same user; leaving those out would tell training what is there.
 
 Letters: N items (row 0 is padding), U users, M draws; n is the number of interactions.
 """

@@ -38,6 +38,8 @@ class Curve:
     metric: str
     plain: str
     points: tuple[Point, ...]
+    labels: str = ""
+    """Where the labels come from, in a few words."""
 
     @property
     def systems(self) -> list[str]:
@@ -74,7 +76,8 @@ def curve_table(curve: Curve) -> str:
     """The curve as a markdown table: mean and standard deviation over seeds, and the crossing points below."""
     seeds = sorted({point.seed for point in curve.points})
     lines = [
-        f"{curve.metric} on test, mean ± standard deviation over seeds {', '.join(map(str, seeds))}",
+        f"{curve.metric} on test, mean ± standard deviation over seeds {', '.join(map(str, seeds))}"
+        + (f"; labels: {curve.labels}" if curve.labels else ""),
         "",
         "| share | samples | " + " | ".join(curve.systems) + " |",
         "|---|---|" + "---|" * len(curve.systems),

@@ -25,9 +25,11 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
 
     config = build_config(read_yaml(run.config))
     if config.task == "ctr":
+        places = {"click model is in": run.best_id / ID, "adapter is a PEFT directory already:": run.best_llm / LLM}
+        there = [f"its {what} {place}" for what, place in places.items() if place.exists()]
         raise UserError(
-            f"{path}: {form} is a form of models that rank the catalogue; this run's click model is in "
-            f"{run.best_id / ID}, its adapter is a PEFT directory already: {run.best_llm / LLM}"
+            f"{path}: {form} is a form of models that rank the catalogue, this run judges clicks; "
+            f"{', '.join(there) or 'it has not been validated yet'}"
         )
     if config.arm == "llm_only":
         mixed = config.llm.scorer.kind == "candidate_likelihood"

@@ -114,7 +114,7 @@ class PromptBuilder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, item_text: Sequence[str], config: PromptConfig) -> None:
         self.history_items = config.history_items
         self.reads_vectors = config.items == "vectors"
-        self._bos, self._instruction = leading_tokens(tokenizer, config.instruction)
+        self._bos, self._instruction = leading_tokens(tokenizer, config.instruction, "llm.prompt.instruction")
         if self.reads_vectors:  # one token for each, to be replaced
             self._titles = np.full(len(item_text), self._instruction[-1], dtype=np.int64)
             self._title_lengths = np.ones(len(item_text), dtype=np.int64)

@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from hybrid.errors import UserError
 
 LIKED, DISLIKED = 1, 0
+SAME_DAY = "1 January 2024"
+"""What chat formats that name today's date are told, so that a request is the same tomorrow."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,35 @@ def _user_prompt(
         prompt = ask(texts[first:], liked[first:])
         if len(prompt) <= room:
             return prompt, first > 0
-    bare = len(ask([], []))
-    if texts and bare > room:
-        raise UserError(
-            f"bridges.knowledge_adapter.user_request has {bare} tokens without any item, but llm.name leaves {room} "
-            "beside bridges.knowledge_adapter.new_tokens; shorten one of them"
-        )
+    if texts:
+        _check_bare("user_request", len(ask([], [])), room)
     return _with_words_that_fit(lambda text: ask([text], liked[-1:]), texts[-1] if texts else "", room)
 
 
 def item_prompts(
     tokenizer: PreTrainedTokenizerBase, requests: Requests, item_text: Sequence[str], room: int
 ) -> tuple[list[list[int]], int]:
-    """Token ids of each item's request (empty where it has no text), and how many texts were cut to fit ``room``."""
+    """Token ids of each item's request (empty where it has no text), and how many texts were cut to fit ``room``.
+
+    Raises UserError where the request does not fit without the item.
+    """
 
     def ask(text: str) -> list[int]:
         return chat_tokens(tokenizer, requests.item.replace("{item}", text))
 
+    if any(item_text):
+        _check_bare("item_request", len(ask("")), room)
     found = [_with_words_that_fit(ask, text, room) for text in item_text]
     return [prompt for prompt, _ in found], sum(cut for _, cut in found)
+
+
+def _check_bare(setting: str, count: int, room: int) -> None:
+    """Raise UserError where a request has no room for any item."""
+    if count > room:
+        raise UserError(
+            f"bridges.knowledge_adapter.{setting} has {count} tokens without any item, but llm.name leaves {room} "
+            "beside bridges.knowledge_adapter.new_tokens; shorten one of them"
+        )
 
 
 def _with_words_that_fit(ask: Callable[[str], list[int]], text: str, room: int) -> tuple[list[int], bool]:
@@ -112,6 +124,6 @@ def chat_tokens(tokenizer: PreTrainedTokenizerBase, request: str) -> list[int]:
     if not tokenizer.chat_template:
         return list(tokenizer(f"{request}\n")["input_ids"])
     text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": request}], add_generation_prompt=True, tokenize=False
+        [{"role": "user", "content": request}], add_generation_prompt=True, tokenize=False, date_string=SAME_DAY
     )
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

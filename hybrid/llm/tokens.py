@@ -11,11 +11,14 @@ SEPARATOR = "\n-"
 UNTITLED = "(untitled)"
 
 
-def leading_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[int]]:
-    """Token ids that the tokenizer puts before any text (BOS, mostly none), and those of ``text``."""
+def leading_tokens(tokenizer: PreTrainedTokenizerBase, text: str, setting: str) -> tuple[list[int], list[int]]:
+    """Token ids that the tokenizer puts before any text (BOS, mostly none), and those of ``text``.
+
+    Raises UserError that names ``setting``, where the text comes from, if there are none.
+    """
     plain = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not plain:
-        raise UserError("llm.prompt.instruction is empty; the prompt needs some text before the history")
+        raise UserError(f"{setting} is empty; the prompt needs some text before the history")
     dressed = tokenizer(text)["input_ids"]
     return dressed[: dressed.index(plain[0])], plain
 

@@ -170,8 +170,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
     @property
     def _encodes_later(self) -> bool:
         """Whether the LLM's first epoch encodes the items before anything needs them."""
-        reads_text = self.system.exchange.reads("llm", "text")
-        return self._encodes_by_epochs and self.schedule.total("llm") > 0 and not reads_text
+        needed = self.system.exchange.reads("llm", "text") or self.system.writes_knowledge
+        return self._encodes_by_epochs and self.schedule.total("llm") > 0 and not needed
 
     @property
     def _llm_stands(self) -> bool:

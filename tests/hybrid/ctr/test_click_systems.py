@@ -97,6 +97,23 @@ def test_items_are_compared_in_a_space_of_the_train_items(tiny):
     assert np.array_equal(system.selector.vectors, semantic_space(vectors, train, 512))
 
 
+def test_an_item_without_text_is_like_no_other_and_lets_no_later_item_in(tiny):
+    found = []
+    for title in ("C20", "quite another"):  # of an item that only later parts have
+        dataset = prepare(tiny(*RELLA, rule="late").data)
+        late = dataset.item_ids.index("i20")
+        texts = [title if item == late else "" if item == 3 else text for item, text in enumerate(dataset.item_text)]
+        system = create_trainer(tiny(*RELLA, rule="late"), replace(dataset, item_text=texts)).system
+        train = set(system.data.train_items())
+        assert 3 in train
+        assert late not in train
+        found.append(system.selector.vectors)
+    others = np.arange(len(found[0])) != late
+    np.testing.assert_allclose(found[0][others], found[1][others], atol=1e-5)  # a batch's rounding
+    assert not np.allclose(found[0][late], found[1][late], atol=1e-2)
+    assert not found[0][3].any()
+
+
 def test_mixing_needs_retrieval(tiny):
     with pytest.raises(UserError, match=r"mixed needs selector retrieved"):
         tiny("llm.click_prompt.mixed=true")
@@ -292,6 +309,27 @@ def test_a_click_models_weights_count_its_tables_not_the_experts(tiny):
     tables = 4 * (len(adapter.user_vectors) - 1 + len(adapter.item_vectors))
     own = sum(weight.numel() for weight in system.id_model.parameters())
     assert evaluate_run(run.path, "test")["sides"]["id"]["parameters"] == own + tables
+
+
+@pytest.mark.parametrize("kind", ["gated", "dense", "block"])
+def test_knowledge_is_written_by_the_untuned_model_whatever_adapter_it_has(tiny, kind):
+    gate = ("arm=both", "bridges.lora_gate.enabled=true", f"llm.lora.kind={kind}", "llm.lora.experts=2")
+    config, plain = tiny(*WRITTEN, *gate, "name=gate"), tiny(*WRITTEN)
+    texts = [knowledge_texts(one, (system := build(one).system).need_llm(), system.data) for one in (config, plain)]
+    assert texts[0] == texts[1]
+
+
+def test_knowledge_is_written_before_the_click_model_learns_whenever_items_are_encoded(tiny):
+    late = ("train.schedule.llm_length=1", "train.llm.encode_items=epoch", "arm=both")
+    trainer = build(tiny(*WRITTEN, *late))
+    trainer._prepare()
+    assert trainer.system.exchange.bridges["knowledge_adapter"].known
+
+
+def test_knowledge_for_clicks_rests_in_rankings_and_that_is_said(tiny, caplog):
+    with caplog.at_level("INFO", "hybrid"):
+        build(tiny(*WRITTEN, "task=ranking", "id.model=sasrec", "data.min_history=0", "bridges.knowledge.enabled=true"))
+    assert "task=ranking: bridges of the other task rest: knowledge_adapter" in caplog.text
 
 
 def test_written_knowledge_learns_with_the_click_model(tiny):

@@ -71,7 +71,7 @@ def test_prompts_longer_than_the_context_are_refused_before_anything_is_written(
 
 
 def test_prompts_of_both_parts_are_checked_where_the_language_model_judges(tiny, monkeypatch):
-    few = ["arm=llm2id", "train.llm.samples=1"]
+    few = ["arm=llm2id", "train.llm.samples=4"]
     trainer = create_trainer(tiny(*few), prepare(tiny(*few).data))
     learner = trainer.learners["llm"]
     train, valid = (
@@ -229,6 +229,19 @@ def test_a_draw_with_one_class_is_an_error(tiny, tmp_path):
         make_trainer(tiny("evaluation.ctr_samples=1"), tmp_path / "run")
 
 
+def test_training_samples_of_one_class_are_an_error_and_too_many_are_all(tiny, tmp_path, caplog):
+    with pytest.raises(UserError, match=r"train.llm.samples=1: all 1 drawn samples were .* ask for more"):
+        make_trainer(tiny("train.llm.samples=1"), tmp_path / "few")
+    with caplog.at_level("INFO", "hybrid"):
+        make_trainer(tiny("train.id.samples=70000"), tmp_path / "many")
+    assert "train.id.samples=70000: there are " in caplog.text
+
+
+def test_a_mean_over_no_user_picks_nothing(tiny, tmp_path):
+    with pytest.raises(UserError, match=r"ctr_metric=uauc: no user .* has both clicked and not clicked"):
+        make_trainer(tiny("evaluation.ctr_metric=uauc", rule="moods"), tmp_path / "run")
+
+
 @pytest.mark.parametrize("model", ["sim", "deepfm", "dcnv2", "sasrec", "recbole:DeepFM", "recbole:STAMP"])
 def test_every_kind_of_click_model_runs(tiny, model):
     shape = ["id.width=8", "id.inner_width=8", "id.max_length=6", "click.recent_items=3", "train.schedule.rounds=1"]
@@ -262,7 +275,9 @@ def test_data_without_ratings_get_drawn_negatives_and_say_so(tiny, tmp_path, cap
 def test_exporting_says_where_the_models_are(tiny, capsys):
     run = train_run(tiny("arm=id_only", "train.schedule.rounds=1"))
     assert main(["export", str(run.path)]) == 2
-    assert "best/id/id.safetensors" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "best/id/id.safetensors" in said
+    assert "adapter" not in said
 
 
 def test_an_unknown_click_model_names_the_nearest(tiny, tmp_path, capsys):

@@ -136,7 +136,9 @@ def test_drawn_negatives_are_items_the_user_never_had():
     for samples in (data.train, data.valid, test):
         assert samples.labels.tolist() == [1, 0, 0] * (len(samples) // 3)
         assert (samples.behaviours.liked == -1).all()
-        had = [set(row) for row in np.split(samples.behaviours.items, samples.behaviours.offsets[1:-1])]
+        ends = data.train_ends if samples is data.train else samples.behaviours.offsets[1:]
+        starts = samples.behaviours.offsets[:-1]
+        had = [set(samples.behaviours.items[start:end]) for start, end in zip(starts, ends, strict=True)]
         for user, item, label in zip(samples.users, samples.items, samples.labels, strict=True):
             assert (int(item) in had[user]) == bool(label)
             assert 1 <= item < 12
@@ -145,6 +147,22 @@ def test_drawn_negatives_are_items_the_user_never_had():
     assert "2 drawn items that the user never had" in lines[0]
     other = split_clicks(dataset, DataConfig(negatives=2, min_history=2, sample_seed=1))
     assert not np.array_equal(other.train.items, data.train.items)
+
+
+def test_drawn_negatives_of_the_train_part_tell_nothing_of_the_valid_part():
+    random = np.random.default_rng(0)
+    histories = [random.permutation(np.arange(1, 31))[:12].tolist() for _ in range(200)]
+    dataset = make(histories, times=[[200 * step + user for step in range(12)] for user in range(200)], n_items=31)
+    data = split_clicks(dataset, DataConfig(negatives=2, min_history=2))
+    drawn = {(user, item) for user, item, label in _triples(data.train) if not label}
+    valid = _triples(data.valid)
+    shares = [np.mean([(user, item) in drawn for user, item, own in valid if own == label]) for label in (0, 1)]
+    assert shares[1] > 0.3  # items that a user takes later are drawn like any other
+    assert shares[1] == pytest.approx(shares[0], abs=0.1)
+
+
+def _triples(samples):
+    return list(zip(samples.users.tolist(), samples.items.tolist(), samples.labels.tolist(), strict=True))
 
 
 def test_drawn_samples_are_nested_and_keep_their_order():
@@ -162,6 +180,8 @@ def test_drawn_samples_are_nested_and_keep_their_order():
         (toy(), {"min_history": 7}, "no sample for the train part: 0 interactions have data.min_history=7"),
         (toy(), {"label_threshold": 9}, "all 4 samples of the train part are rated at or below data.label_threshold=9"),
         (make([[1, 2, 3, 4]] * 4, n_items=5), {"negatives": 1}, "a user has all 4 items"),
+        (toy(), {"valid_share": 0.6, "test_share": 0.6}, "must be above 0 and together below 1, got 0.6 and 0.6"),
+        (toy(), {"test_share": 0.0}, "must be above 0 and together below 1"),
         (toy(), {"time_precision": "float32"}, "needs data.time_precision=exact, got float32"),
     ],
 )

@@ -14,7 +14,7 @@ from hybrid.llm import knowledge
 from hybrid.llm.backbone import Backbone, load_backbone
 from hybrid.llm.generate import greedy
 from hybrid.llm.knowledge import room_for_prompt, write_knowledge
-from hybrid.llm.requests import Requests, history_text, item_prompts, user_prompts
+from hybrid.llm.requests import Requests, chat_tokens, history_text, item_prompts, user_prompts
 from hybrid.llm.tiny import tiny_config, tiny_tokenizer
 from hybrid.llm.vocabulary import load_vocabulary
 
@@ -116,6 +116,16 @@ def test_an_item_text_longer_than_the_context_is_cut(backbone: Backbone) -> None
     prompts, n_cut = item_prompts(backbone.tokenizer, REQUESTS, ["", "one two three four", "one"], 20)
     assert text_of(backbone, prompts) == ["", "Tell of one two.\n", "Tell of one.\n"]
     assert n_cut == 1
+    with pytest.raises(UserError, match=r"item_request has 10 tokens without any item, but llm.name leaves 9"):
+        item_prompts(backbone.tokenizer, REQUESTS, ["", "one"], 9)
+    assert item_prompts(backbone.tokenizer, REQUESTS, ["", ""], 9) == ([[], []], 0)
+
+
+def test_a_request_is_the_same_on_another_day(backbone: Backbone, monkeypatch) -> None:
+    template = "{% set day = date_string or strftime_now('%d %b %Y') %}{{ day }}: {{ messages[0]['content'] }}"
+    monkeypatch.setattr(backbone.tokenizer, "chat_template", template)
+    asked = backbone.tokenizer.decode(chat_tokens(backbone.tokenizer, "Who"))
+    assert asked == "1 January 2024: Who"
 
 
 def test_what_was_written_once_is_not_generated_again(backbone: Backbone, tmp_path: Path, monkeypatch) -> None:
