@@ -19,10 +19,14 @@ class EarlyStopping:
     def update(self, value: float, step: int) -> bool:
         """Take a validation value of the side's own ``step``; True if it is the best so far."""
         if self.best is None or value > self.best:
-            self.best, self.best_step, self.waited, self.spent = value, step, 0, 0
+            self.restart(value, step)
             return True
         self.waited += 1
         return False
+
+    def restart(self, value: float, step: int) -> None:
+        """Count from here on, from weights of this ``value``, be it the best so far or not."""
+        self.best, self.best_step, self.waited, self.spent = value, step, 0, 0
 
     @property
     def exhausted(self) -> bool:

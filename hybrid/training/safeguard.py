@@ -19,14 +19,15 @@ from typing import Any
 import torch
 
 from bridges.protocols import Direction
+from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.evaluation.metrics import gains
 from hybrid.evaluation.rankers import IDRanker, rank_targets
 from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
-from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
+from hybrid.training.run_directory import RunDirectory, disk_errors, read_json, replace_directory, write_json
 from hybrid.training.source_training import train_source
-from idmodels.contract import IDModel
+from hybrid.whole_files import written_beside
 from idmodels.registry import create_id_model
 from idmodels.saved import load_id_model, save_id_model
 
@@ -40,6 +41,7 @@ class Safeguard:
     def __init__(self, system: System, run: RunDirectory) -> None:
         self.system, self.run, self.config = system, run, system.config
         self.folder, self.record = run.path / "best" / "plain", run.path / "best" / "plain.json"
+        self.weights = run.path / "best" / "plain_training.safetensors"
         self.waited = 0
         self.best = 0.0
         self.closed = False
@@ -55,6 +57,8 @@ class Safeguard:
             curve = train_source(Source("plain", plain, trained=False), self.system, units, monitor)
         best = max(curve, key=lambda metrics: metrics[config.evaluation.metric])
         replace_directory(self.folder, lambda path: save_id_model(plain, path, data.item_ids, {"valid": best}))
+        with disk_errors(self.weights), written_beside(self.weights) as beside:
+            save_tensors(beside, plain.state_dict())
         write_json(self.record, {"best": best, "curve": [metrics[config.evaluation.metric] for metrics in curve]})
 
     def watch(self, value: float, epoch: int, taught: bool = True) -> None:
@@ -85,21 +89,21 @@ class Safeguard:
         ``epochs``: only so many of the plain model's count; None: all.
         """
         record = read_json(self.record)
-        lead = -math.inf if best is None else best - max(record["curve"][:epochs])
-        plain, _ = load_id_model(self.folder)
-        if lead >= 0 and (last or lead > self._standard_error(plain)):
+        plain = max(record["curve"][: None if epochs is None else max(epochs, 1)])
+        lead = -math.inf if best is None else best - plain
+        if lead >= 0 and (last or lead > self._standard_error()):
             return None
         log.warning("id side: %s, the plain model takes its place", "no clear gain" if lead >= 0 else "behind")
         self.system.exchange.rest(last)
-        self.system.need_id().load_plain(plain.state_dict())
+        self.system.need_id().load_plain(load_tensors(self.weights)[0])
         self.system.exchange.refresh()
         self.best = record["best"][self.config.evaluation.metric]
         return self._keep()
 
-    def _standard_error(self, plain: IDModel) -> float:
-        """Of the mean difference, over the validation users, between the ID side as it is and the plain model."""
+    def _standard_error(self) -> float:
+        """Of the mean difference, over the validation users, between the ID side's best and the plain model's."""
         config, device = self.config.evaluation, self.system.device
-        models = (self.system.need_id(), plain.to(device))
+        models = [load_id_model(path)[0].to(device) for path in (self.run.best_id, self.folder)]
         rankers = [IDRanker(model, config.batch_users, device) for model in models]
         ranks = [rank_targets(ranker, self.system.data.valid, config).ranks for ranker in rankers]
         leads = gains(ranks[0], config.metric) - gains(ranks[1], config.metric)

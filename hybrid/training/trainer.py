@@ -159,7 +159,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         epochs = None if last or stopping.spent else learner.epoch
         if (metrics := self.safeguard.settle(stopping.best, epochs, last)) is not None:
             learner.forget_moments()
-            stopping.update(metrics[self.metric], learner.steps)
+            stopping.restart(metrics[self.metric], learner.steps)
             if learner.config.phase_end == "best":
                 keep_id(learner, self.run)
 

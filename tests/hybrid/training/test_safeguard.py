@@ -129,6 +129,7 @@ def test_a_side_that_has_had_its_time_is_compared_with_all_of_the_plain_curve(ti
 def test_texts_stay_only_where_they_are_ahead_by_more_than_one_standard_error(tiny, tmp_path, monkeypatch):
     trainer = started(tiny(*SHORT), tmp_path / "run")
     trainer._prepare()
+    trainer._keep_id({})
     guard = trainer.safeguard
     write_json(guard.record, read_json(guard.record) | {"curve": [0.2]})
     ranks = [torch.tensor([1, 3, 20, 20]), torch.tensor([3, 3, 20, 3])]  # NDCG@10 1, 0.5, 0, 0 and 0.5, 0.5, 0, 0.5
@@ -140,6 +141,36 @@ def test_texts_stay_only_where_they_are_ahead_by_more_than_one_standard_error(ti
     assert not trainer.system.exchange.resting
     assert guard.settle(0.2 + error - 1e-6, None, last=False) is not None
     assert trainer.system.exchange.resting == {"knowledge"}
+
+
+def test_what_was_given_up_does_not_count_any_more(tiny, tmp_path, monkeypatch):
+    """Texts that are ahead by too little to stay: the next phase is measured against the plain model."""
+    monkeypatch.setattr("hybrid.training.safeguard.Safeguard._standard_error", lambda _: 1.0)
+    settings = ("llm.tune=none", "train.id.patience=2", "train.id.phase_end=best")
+    trainer = started(tiny("train.schedule.rounds=2", *settings), tmp_path / "run")
+    trainer._prepare()
+    record, stopping = read_json(trainer.safeguard.record), trainer.stopping["id"]
+    stopping.update(max(record["curve"]) + 0.1, 1)
+    stopping.update(0.0, 2)
+    stopping.end_phase()
+    trainer._settle(trainer.learners["id"])
+    assert stopping.best == record["best"]["ndcg@10"]
+    assert (stopping.waited, stopping.spent) == (0, 0)
+    assert trainer.safeguard.fall_back(stopping.best) == read_json(trainer.run.path / "best" / "id.json")["ndcg@10"]
+
+
+def test_a_graph_model_is_not_smoothed_twice_when_the_plain_one_takes_its_place(tiny, tmp_path):
+    trainer = started(tiny("id.model=lightgcn", "bridges.mformer.enabled=false", *SHORT), tmp_path / "run")
+    trainer._prepare()
+    trainer.safeguard.settle(None, None, last=True)
+    plain = load_id_model(trainer.safeguard.folder)[0].item_table()
+    assert torch.allclose(trainer.system.need_id().item_table(), plain, atol=1e-6)
+
+
+def test_a_phase_shorter_than_an_epoch_is_compared_with_the_first(tiny, tmp_path):
+    trainer = started(tiny(*SHORT), tmp_path / "run")
+    trainer._prepare()
+    assert trainer.safeguard.settle(1.0, 0, last=True) is None
 
 
 def test_before_the_last_phase_only_bridges_of_the_texts_rest(tiny, tmp_path):
