@@ -17,7 +17,7 @@ from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.logs import log_to_screen
 from hybrid.runs import finished_run
 
-CLICK = "train.schedule.rounds=1 train.schedule.id_length=20 train.id.patience=3 click.max_length=60"
+CLICK = "train.schedule.rounds=1 train.schedule.id_length=20 train.id.patience=3 train.id.precision=float32 click.max_length=60"
 PROMPT = "train.schedule.rounds=1 llm.click_prompt.item_tokens=10"
 ROWS: dict[str, tuple[str, str, str]] = {
     "din": ("DIN", "id", f"task=ctr arm=id_only id.model=din {CLICK}"),
@@ -25,12 +25,22 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "sim_hard": ("SIM, hard search", "id", f"task=ctr arm=id_only id.model=sim click.search=hard {CLICK}"),
     "deepfm": ("DeepFM", "id", f"task=ctr arm=id_only id.model=deepfm {CLICK}"),
     "helped": ("DIN with written knowledge", "id", f"preset=sample_efficient {CLICK}"),
+    "unhelped": ("the same DIN without it", "id", f"preset=sample_efficient arm=id_only {CLICK}"),
     "zero_shot": ("LLM, zero-shot, recent K", "llm", f"task=ctr arm=llm_only llm.tune=none {PROMPT}"),
     "recent": ("LLM, tuned, recent K", "llm", f"task=ctr arm=llm_only {PROMPT}"),
     "rella": ("ReLLa", "llm", f"preset=rella {PROMPT}"),
     "reclora": ("RecLoRA", "llm", f"preset=reclora {PROMPT}"),
+    "ungated": (
+        "RecLoRA, meta-LoRAs in even shares",
+        "llm",
+        f"preset=reclora bridges.lora_gate.enabled=false {PROMPT}",
+    ),
 }
-"""Name of each row, the side that is judged, and its settings; `recent` is also the LLM half of sample-efficient."""
+"""Name of each row, the side that is judged, and its settings; `recent` is also the LLM half of sample-efficient.
+
+`helped` and `unhelped` differ in the knowledge alone, `reclora` and `ungated` in the gate alone; `din` and `sim` have
+settings of their own.
+"""
 WHOLE = ("helped", "zero_shot")
 """Rows that need all layers: a cut model says nothing sensible."""
 
