@@ -17,8 +17,9 @@ from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.logs import log_to_screen
 from hybrid.runs import finished_run
 
-CLICK = "train.schedule.rounds=1 train.schedule.id_length=20 train.id.patience=3 train.id.precision=float32 click.max_length=60"
-PROMPT = "train.schedule.rounds=1 llm.click_prompt.item_tokens=10"
+ONCE = "train.schedule.rounds=1"
+CLICK = f"{ONCE} train.schedule.id_length=20 train.id.patience=3 train.id.precision=float32 click.max_length=60"
+PROMPT = f"{ONCE} llm.click_prompt.item_tokens=10"
 ROWS: dict[str, tuple[str, str, str]] = {
     "din": ("DIN", "id", f"task=ctr arm=id_only id.model=din {CLICK}"),
     "sim": ("SIM", "id", f"task=ctr arm=id_only id.model=sim {CLICK}"),
