@@ -51,7 +51,8 @@ class SmoothedTargets(TextGraphBridge):
         with torch.autocast(batch.states.device.type, enabled=False):
             table, states = batch.item_matrix.float(), batch.states.float()
             near = self.near.mean_of(table, batch.targets)  # [M, P]
-            pull = ((F.embedding(batch.targets, table) - near) * states).sum(dim=1)  # [M]
+            known = self.near.shares[batch.targets].any(dim=1)  # of others the target stays hard
+            pull = ((F.embedding(batch.targets, table) - near) * states).sum(dim=1) * known  # [M]
         self._means.add("pull", pull.detach())
         return self.weight * pull.mean()
 

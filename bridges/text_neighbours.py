@@ -15,6 +15,8 @@ from bridges.sharing import ExchangeStore
 from bridges.whitening import KeptWhitening
 
 CHUNK_ELEMENTS = 2**24
+NOTHING = 1e-3
+"""Whitened vectors have lengths of about sqrt(C); a shorter one is the mean of all: no text is known."""
 
 
 class TextNeighbours(nn.Module):
@@ -27,7 +29,7 @@ class TextNeighbours(nn.Module):
     ids: Tensor
     """[N, K]; meaningless until `ready`."""
     shares: Tensor
-    """[N, K] sums to one over K; zero for row 0."""
+    """[N, K] sums to one over K; zero for row 0 and for items without text, which are nobody's neighbours either."""
 
     def __init__(self, n_items: int, llm_width: int, neighbours: int, temperature: float, components: int) -> None:
         super().__init__()
@@ -48,11 +50,12 @@ class TextNeighbours(nn.Module):
         if self._seen == (newest := store.writes("llm", "text")):
             return
         self._seen = newest
-        unit = F.normalize(self.whitening(store.read("llm", "text")), dim=1)
-        cosines, ids = nearest_items(unit, self.ids.shape[1])
+        vectors = self.whitening(store.read("llm", "text"))
+        told = vectors.norm(dim=1) > NOTHING
+        cosines, ids = nearest_items(F.normalize(vectors, dim=1), self.ids.shape[1], told)
         self.ids.copy_(ids)
-        self.shares.copy_((cosines / self.temperature).softmax(dim=1))
-        self.shares[0] = 0
+        self.shares.copy_((cosines / self.temperature).softmax(dim=1).nan_to_num(0.0))
+        self.shares[~told] = 0
         self.ready = True
 
     def mean_of(self, table: Tensor, items: Tensor | None = None) -> Tensor:
@@ -84,17 +87,19 @@ class TextGraphBridge(Bridge):
             self.near.refresh(self._store)
 
 
-def nearest_items(unit: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def nearest_items(unit: Tensor, count: int, told: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The ``count`` nearest other items of each row of ``unit`` [N, C], by cosine: (cosines, ids), each [N, count].
 
-    Row 0 is never a neighbour.
+    Neither row 0 nor one that is not ``told`` [N] is a neighbour; where too few are left, the cosine is -inf.
     """
+    left_out = torch.zeros(len(unit), dtype=torch.bool, device=unit.device) if told is None else ~told
+    left_out[0] = True
     cosines, ids = [], []
     for first in range(0, len(unit), step := max(1, CHUNK_ELEMENTS // len(unit))):
         scores = unit[first : first + step] @ unit.T
         own = torch.arange(len(scores), device=unit.device)
         scores[own, first + own] = -torch.inf
-        scores[:, 0] = -torch.inf
+        scores[:, left_out] = -torch.inf
         best = scores.topk(count, dim=1)
         cosines.append(best.values)
         ids.append(best.indices)

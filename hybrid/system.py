@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
+from hybrid.config.controls import PROJECTING
 from hybrid.config.llm_settings import LLMConfig, PromptConfig, ScorerConfig
 from hybrid.config.schema import Config
 from hybrid.controls import OtherUsers, other_items
@@ -100,8 +101,8 @@ class BaseSystem(ABC):
         vectors = self.item_vectors()
         if isinstance(recommender.scorer, SuffixCosine):
             recommender.scorer.set_item_vectors(vectors.to(self.device))
-        if self.exchange.reads("llm", "text"):
-            store = self.exchange.store
+        store = self.exchange.store
+        if self.exchange.reads("llm", "text") and not (self.texts_fixed and store.has("llm", "text")):
             store.write("llm", "text", vectors, step=step, fingerprint=self.exchange.fingerprint)
 
     def serving_parameters(self) -> int:
@@ -213,7 +214,7 @@ def build_system(config: Config, data: TrainingData) -> System:
     for bridge in exchange.bridges.values():
         bridge.to(device)
     if config.controls.projector == "random":
-        exchange.fixed = frozenset({"knowledge"})
+        exchange.fixed = frozenset(PROJECTING.keys() & exchange.bridges.keys())
     if config.controls.id_states == "permuted":
         exchange.other_users = OtherUsers.draw(data.train, config.seed)
     if config.controls.id_items == "permuted":

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal["softmax", "linear_cross_entropy", "sampled_softmax", "gbce", "bce", "bpr"]
+SOFTMAX_KINDS: tuple[Kind, ...] = ("softmax", "linear_cross_entropy", "sampled_softmax")
+"""Losses that are the cross-entropy of a distribution over items."""
 Proposal = Literal["uniform", "popularity"]
 
 

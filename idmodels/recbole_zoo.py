@@ -102,6 +102,13 @@ class ZooModel(nn.Module):
         """The item vectors, [N, D], attached features included."""
         return self.item_embedding.weight[: self.data.n_items]
 
+    def own_items(self) -> Tensor:
+        """The item vectors without attached features, [N, D]."""
+        embedding: Any = self.item_embedding
+        attached = parametrize.is_parametrized(embedding, "weight")
+        weight: Tensor = embedding.parametrizations.weight.original if attached else embedding.weight
+        return weight[: self.data.n_items]
+
     def attach_item_features(self, features: Callable[[], Tensor]) -> None:
         """Add ``features()`` [N, D] to the item table from now on, wherever the model reads it."""
         parametrize.register_parametrization(self.item_embedding, "weight", _AddedFeatures(features))

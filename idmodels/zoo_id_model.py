@@ -63,6 +63,10 @@ class ZooIDModel(IDModel):
         return self.zoo.has_states
 
     def own_table(self) -> Tensor:
+        """See `IDModel`: attached features left out, though RecBole's module has them in its table."""
+        return self.zoo.own_items()
+
+    def raw_table(self) -> Tensor:
         """What states are multiplied with, attached features included, [N, D]."""
         return self.zoo.score_table()
 

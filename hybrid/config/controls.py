@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from hybrid.config.schema import Config
+    from hybrid.config.schema import Config, DistillConfig
+
+PROJECTING = {"knowledge": "llm2id", "store": "id2llm", "collaborative": "id2llm"}
+"""Bridges that are a projection from one side's vectors to the other's, and their direction."""
 
 
 @dataclass(frozen=True)
@@ -20,26 +23,32 @@ class ControlsConfig:
     """permuted: wherever the LLM side reads the ID model's item table, the rows are those of other items, drawn by the
     seed."""
     projector: Literal["learned", "random"] = "learned"
-    """random: the projection of the knowledge features stays as it was drawn."""
+    """random: the projections between both sides' vectors (knowledge features, store tokens, collaborative features)
+    stay as they were drawn. Bridges without one, such as shared offsets, go on as they are."""
     llm_weights: Literal["pretrained", "random"] = "pretrained"
     """random: a language model of the same shape and tokenizer whose weights are drawn by the seed."""
 
 
 def check_controls(config: "Config") -> None:
     """Raise ValueError for a control that changes nothing in the config's arm."""
-    controls, arm, bridges = config.controls, config.arm, config.bridges
+    controls, arm = config.controls, config.arm
     if controls.item_text == "permuted" and arm == "id_only":
         _refuse("item_text=permuted", "the arm id_only reads no text")
     _check_id_side(config)
     _check_teacher(config)
-    if controls.projector == "random" and (arm not in ("llm2id", "both") or not bridges.knowledge.enabled):
-        _refuse("projector=random", f"in the arm {arm} with these bridges no knowledge features are projected")
+    if controls.projector == "random" and not _projects(config):
+        _refuse("projector=random", f"in the arm {arm} of task {config.task} no bridge that is on is a projection")
     if controls.llm_weights == "random" and (arm == "id_only" or config.llm.name == "tiny-random"):
         _refuse("llm_weights=random", f"the arm {arm} with llm.name={config.llm.name} has no pretrained weights")
     if config.llm.item_encoder and (arm == "id_only" or config.llm.item_pooling == "history"):
         raise ValueError(
             "llm.item_encoder gives the vectors of item texts, which the arm id_only and llm.item_pooling=history lack"
         )
+
+
+def _projects(config: "Config") -> bool:
+    names = {"knowledge"} if config.task == "ctr" else PROJECTING.keys()
+    return any(getattr(config.bridges, name).enabled and config.arm in (PROJECTING[name], "both") for name in names)
 
 
 def _check_teacher(config: "Config") -> None:
@@ -60,14 +69,19 @@ def _check_id_side(config: "Config") -> None:
     if controls.id_states == "permuted":
         if not reads:
             _refuse("id_states=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID states")
-        reading = any(bridge.enabled for bridge in (bridges.mformer, bridges.lora_gate, bridges.distill))
+        reading = bridges.mformer.enabled or bridges.lora_gate.enabled or _taught(bridges.distill)
         if not reading and not (bridges.store.enabled and bridges.store.user_token):
             _refuse("id_states=permuted", "no bridge that is on reads ID states for the LLM")
     if controls.id_items == "permuted":
         if not reads:
             _refuse("id_items=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID item table")
-        if not any(bridge.enabled for bridge in (bridges.store, bridges.collaborative, bridges.distill)):
+        if not (bridges.store.enabled or bridges.collaborative.enabled or _taught(bridges.distill)):
             _refuse("id_items=permuted", "no bridge that is on reads the ID item table for the LLM")
+
+
+def _taught(distill: "DistillConfig") -> bool:
+    """Whether the LLM learns from the ID model's ranking."""
+    return distill.enabled and distill.llm_weight > 0 and distill.teacher == "other"
 
 
 def _refuse(setting: str, reason: str) -> None:

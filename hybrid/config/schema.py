@@ -27,7 +27,7 @@ from hybrid.config.kinds import Arm, NotNegative, Side, Task
 from hybrid.config.llm_settings import ClickPromptConfig, LLMConfig, LoRAConfig, PromptConfig, ScorerConfig
 from hybrid.config.train_settings import IDTrainConfig, LLMTrainConfig, OptimizerConfig, ScheduleConfig, TrainConfig
 from idmodels.click_settings import ClickShape
-from idmodels.loss_settings import LossSettings
+from idmodels.loss_settings import SOFTMAX_KINDS, LossSettings
 from idmodels.settings import IDSettings
 
 __all__ = [
@@ -103,8 +103,20 @@ class Config:
         check_controls(self)
         self._check_knowledge()
         self._check_likelihood()
+        self._check_smoothing()
         if self.task == "ctr":
             self._check_clicks()
+
+    def _check_smoothing(self) -> None:
+        if self.task != "ranking" or self.arm not in ("llm2id", "both") or not self.bridges.smoothing.enabled:
+            return
+        own, kind = self.id.recbole.get("loss_type", "CE"), self.train.id.loss.kind
+        if own != "CE" or kind not in SOFTMAX_KINDS:
+            found = f"train.id.loss.kind={kind}" if own == "CE" else f"id.recbole.loss_type={own}"
+            raise ValueError(
+                f"bridges.smoothing smooths the targets of a softmax, but the loss is {found}; accepted: "
+                f"{', '.join(SOFTMAX_KINDS)}, or bridges.smoothing.enabled=false"
+            )
 
     def _check_knowledge(self) -> None:
         adapter = self.bridges.knowledge_adapter

@@ -8,6 +8,7 @@ import torch
 
 from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.semantic_space import semantic_space
+from hybrid.config.controls import PROJECTING
 from hybrid.config.schema import Config
 from hybrid.ctr.knowledge import click_knowledge
 from hybrid.ctr.prompts import ClickPromptBuilder, ClickPrompts
@@ -102,7 +103,7 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
     for bridge in exchange.bridges.values():
         bridge.to(device)
     if config.controls.projector == "random":
-        exchange.fixed = frozenset({"knowledge"})
+        exchange.fixed = frozenset(PROJECTING.keys() & exchange.bridges.keys())
     torch.manual_seed(config.seed)
     return ClickSystem(
         config=config,

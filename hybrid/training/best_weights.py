@@ -25,8 +25,8 @@ def take_best(system: BaseSystem, learner: Learner[Any], run: RunDirectory) -> N
     """
     if learner.side == "id":
         tensors, _ = load_tensors(run.best_id_training)
-        for name, tensor in _module_state(learner).items():
-            tensor.copy_(tensors[name])
+        for number, module in enumerate(learner.modules):
+            module.load_state_dict({name: tensors[f"{number}.{name}"] for name in module.state_dict()})
     else:
         system.need_llm().load(run.best_llm / LLM)
         tensors, _ = load_tensors(run.best_llm / BRIDGES)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from bridges.protocols import ScoredBatch, TopFeatures
 from hybrid.config.schema import Config
@@ -18,6 +17,7 @@ from hybrid.llm.recommender import LLMRecommender
 from hybrid.modes import inference
 from hybrid.progress import progress
 from hybrid.training.learner import Learner
+from idmodels.losses.softmax import full_softmax
 
 
 class LLMLearner(Learner[PromptBatch]):
@@ -61,7 +61,7 @@ class LLMLearner(Learner[PromptBatch]):
         features = self.recommender.top_features(batch, filled.tokens, filled.users)
         states = self.recommender.user_states(features.user)  # [M, P]
         matrix = self.recommender.item_matrix()  # [N, P]
-        losses = {"softmax": cross_entropy(states @ matrix.T, batch.targets)}
+        losses = {"softmax": full_softmax(states, matrix, batch.targets)}
         if filled.loss is not None:
             losses["fill"] = filled.loss
         losses |= self.exchange.features_losses(features)

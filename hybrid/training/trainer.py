@@ -175,9 +175,13 @@ class BaseTrainer(ABC, Generic[AnySystem]):
 
     @property
     def _llm_stands(self) -> bool:
-        """Whether the LLM side has learned, or never will: before that, little of it can have reached the ID side."""
+        """Whether the LLM side has learned, or says more than fixed texts though it never will.
+
+        Before that, little of it can have reached the ID side; whether texts help is judged after a phase (`_settle`).
+        """
         llm = self.learners.get("llm")
-        return llm is None or llm.steps > 0 or not self.schedule.total("llm")
+        learns = self.schedule.total("llm") > 0 or self.system.texts_fixed
+        return llm is None or llm.steps > 0 or not learns
 
     @property
     def _items_fixed(self) -> bool:

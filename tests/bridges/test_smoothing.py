@@ -60,3 +60,16 @@ def test_nothing_before_the_llm_has_written_and_nothing_for_the_llm(
 def test_settings_out_of_range_are_refused(store: ExchangeStore) -> None:
     with pytest.raises(BridgeError, match=r"weight 1\.5 must be 0 to 1"):
         _bridge(store, weight=1.5)
+
+
+def test_a_target_without_text_stays_hard(full_store: ExchangeStore) -> None:
+    bridge, batch = _bridge(full_store), _batch()
+    bridge.refresh()
+    bridge.near.shares[batch.targets[:3]] = 0
+    known = ~torch.isin(batch.targets, batch.targets[:3])
+    rest = ScoredBatch(batch.states[known], batch.item_matrix, batch.targets[known], batch.rows[known])
+    added, theirs = bridge.loss("id", batch), bridge.loss("id", rest)
+    assert added is not None
+    assert theirs is not None
+    assert added.item() == pytest.approx(theirs.item() * int(known.sum()) / len(known), rel=1e-5)
+    assert not torch.autograd.grad(added, batch.states)[0][:3].any()

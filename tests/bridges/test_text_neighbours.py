@@ -43,14 +43,33 @@ def test_axes_stay_when_the_llm_encodes_again(full_store: ExchangeStore, put: Ca
     assert not torch.equal(near.ids, ids)
 
 
+def test_items_without_text_have_no_neighbours_and_are_none(store: ExchangeStore, put: Callable[..., None]) -> None:
+    vectors = torch.randn(N_ITEMS, LLM_WIDTH)
+    silent = torch.arange(N_ITEMS) % 2 == 1
+    vectors[silent] = vectors[~silent][1:].mean(dim=0)  # what an item without text gets; row 0 is padding
+    put(store, "llm", "text", vectors)
+    near = TextNeighbours(N_ITEMS, LLM_WIDTH, neighbours=4, temperature=0.1, components=16)
+    near.refresh(store)
+    assert not near.shares[silent].any()
+    assert near.shares[~silent][1:].sum(dim=1).tolist() == pytest.approx([1.0] * (N_ITEMS // 2 - 1))
+    assert not silent[near.ids[~silent][1:]].any()
+
+
+def test_texts_that_are_all_the_same_make_no_neighbours(store: ExchangeStore, put: Callable[..., None]) -> None:
+    put(store, "llm", "text", torch.ones(N_ITEMS, LLM_WIDTH))
+    near = TextNeighbours(N_ITEMS, LLM_WIDTH, neighbours=4, temperature=0.1, components=16)
+    near.refresh(store)
+    assert not near.shares.any()
+
+
 def test_the_search_is_not_repeated_until_texts_are_written_or_other_weights_loaded(
     full_store: ExchangeStore, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searches = []
 
-    def counted(unit: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def counted(unit: torch.Tensor, count: int, told: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         searches.append(count)
-        return nearest_items(unit, count)
+        return nearest_items(unit, count, told)
 
     monkeypatch.setattr("bridges.text_neighbours.nearest_items", counted)
     near = TextNeighbours(N_ITEMS, LLM_WIDTH, neighbours=4, temperature=0.1, components=16)

@@ -117,6 +117,14 @@ def test_a_random_projector_stays_as_drawn_and_the_rest_learns(tiny, tmp_path):
     assert not torch.equal(trainer.system.id_model.own_table(), table)
 
 
+def test_random_projections_of_both_directions_stay_as_drawn(tiny):
+    exchange = system_of(tiny("controls.projector=random", "bridges.collaborative.enabled=true")).exchange
+    assert exchange.fixed == {"knowledge", "store", "collaborative"}
+    assert not {id(weight) for name in exchange.fixed for weight in exchange.bridges[name].parameters()} & {
+        id(weight) for side in ("id", "llm") for weight in exchange.parameters(side)
+    }
+
+
 def save_tiny(folder):
     tiny_model(2, 0, torch.float32).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
@@ -189,8 +197,10 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
     [
         (["arm=id_only", "controls.item_text=permuted"], "arm id_only reads no text"),
         (["arm=llm2id", "controls.id_states=permuted"], "the LLM reads no ID states"),
-        (["arm=id2llm", "controls.projector=random"], "no knowledge features are projected"),
-        (["bridges.knowledge.enabled=false", "controls.projector=random"], "no knowledge features are projected"),
+        (["arm=id2llm", "bridges.store.enabled=false", "controls.projector=random"], "is a projection"),
+        (["arm=llm2id", "bridges.knowledge.enabled=false", "controls.projector=random"], "is a projection"),
+        (["preset=joint", "controls.id_states=permuted"], "no bridge that is on reads ID states for the LLM"),
+        (["preset=joint", "arm=id2llm", "task=ctr", "controls.projector=random"], "is a projection"),
         (["arm=id_only", "controls.llm_weights=random"], "no pretrained weights"),
         (["llm.name=tiny-random", "controls.llm_weights=random"], "no pretrained weights"),
         (["arm=id_only", "llm.item_encoder=all-minilm-l6-v2"], "the arm id_only"),

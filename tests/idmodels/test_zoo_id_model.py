@@ -142,3 +142,11 @@ def test_weights_with_a_row_per_item_are_found() -> None:
     assert found("SASRec") == {"item_embedding.weight"}
     assert found("BERT4Rec") == {"item_embedding.weight", "output_bias"}
     assert found("FPMC") == {"IL_emb.weight", "LI_emb.weight", "IU_emb.weight"}
+
+
+def test_attached_features_are_added_once_and_may_be_made_of_the_own_vectors() -> None:
+    model = _model("recbole:NARM")
+    own = model.own_table().detach().clone()
+    model.attach_item_features(lambda: 0.5 * model.own_table())
+    torch.testing.assert_close(model.own_table().detach(), own)
+    torch.testing.assert_close(model.item_table().detach(), 1.5 * own)

@@ -64,4 +64,15 @@ def test_settings_that_clicks_cannot_follow_are_refused():
     ):
         load_config(None, ["task=ctr", "llm.tune=none"])
     load_config(None, ["task=ctr", "llm.tune=none", "train.schedule.llm_length=0"])
+
+
+@pytest.mark.parametrize("loss", ["train.id.loss.kind=gbce", "id.recbole={loss_type: BPR}"])
+def test_smoothed_targets_need_a_softmax(loss):
+    with pytest.raises(
+        UserError, match=r"bridges.smoothing smooths the targets of a softmax, but the loss is (train.id|id.re)"
+    ):
+        load_config(None, ["preset=joint", loss])
+    load_config(None, ["preset=joint", loss, "bridges.smoothing.enabled=false"])
+    load_config(None, ["preset=joint", loss, "arm=id_only"])
+    load_config(None, ["preset=joint", "train.id.loss.kind=sampled_softmax"])
     load_config(None, ["task=ctr", "llm.tune=none", "arm=id_only"])

@@ -279,6 +279,11 @@ def test_only_runs_in_which_the_llm_reaches_the_id_side_have_one(tiny, overrides
     assert needs_safeguard(system) is wanted
 
 
+def test_fixed_texts_alone_are_judged_after_a_phase_and_not_watched(tiny, tmp_path):
+    frozen = ("llm.tune=none", "train.schedule.llm_length=0", "evaluation.untrained=false")
+    assert not started(tiny(*frozen, *SHORT), tmp_path / "run")._llm_stands
+
+
 def test_the_id_side_is_watched_once_the_llm_has_learned(tiny, tmp_path):
     trainer = started(tiny("train.safeguard_patience=1", *SHORT, "arm=both"), tmp_path / "run")
     trainer._prepare()

@@ -11,7 +11,8 @@ from hybrid.data.split import split_training
 from hybrid.errors import UserError
 from hybrid.runs import train_run
 from hybrid.system import build_system
-from hybrid.training.run_directory import RunDirectory
+from hybrid.training.best_weights import keep_id, take_best
+from hybrid.training.run_directory import RunDirectory, read_json
 from hybrid.training.trainer import Trainer
 
 
@@ -257,3 +258,28 @@ def test_train_run_refuses_another_config_or_dataset(tiny, tmp_path):
     run.environment.write_text(json.dumps(environment | {"dataset_fingerprint": "other"}))
     with pytest.raises(UserError, match="was started on dataset other"):
         train_run(config, resume=True)
+
+
+KINDS = ["bsarec", "gru4rec", "bert4rec", "lightgcn", "srgnn", "recbole:NARM"]
+
+
+@pytest.mark.parametrize("model", KINDS)
+def test_bridges_of_the_texts_work_with_every_kind_of_id_model(tiny, model):
+    """What `preset=joint` switches on, but for the language model's half."""
+    on = [f"bridges.{name}.enabled=true" for name in ("neighbours", "smoothing", "collaborative")]
+    settings = ["bridges.mformer.enabled=false", "llm.prompt.items=vectors", "id.recbole={embedding_size: 8}"]
+    run = train_run(tiny(f"id.model={model}", "train.id.phase_end=best", *on, *settings))
+    assert read_json(run.finished)["best_valid/id"] > 0
+
+
+def test_going_back_to_the_best_weights_keeps_the_neighbours_of_the_newest_texts(tiny, tmp_path):
+    trainer = make_trainer(tiny("bridges.neighbours.enabled=true", "train.id.phase_end=best"), tmp_path / "run")
+    trainer._prepare()
+    system, learner = trainer.system, trainer.learners["id"]
+    keep_id(learner, trainer.run)
+    texts = torch.randn_like(system.exchange.store.read("llm", "text"))
+    system.exchange.store.write("llm", "text", texts, step=1, fingerprint=system.exchange.fingerprint)
+    system.exchange.refresh()
+    newest = system.exchange.bridges["neighbours"].near.ids.clone()
+    take_best(system, learner, trainer.run)
+    assert torch.equal(system.exchange.bridges["neighbours"].near.ids, newest)
