@@ -6,7 +6,7 @@ what the plain one costs.
 
 import math
 from collections.abc import Collection
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,14 @@ from bridges.protocols import Bridge, Direction, Kind, Place, Side, Task
 from bridges.sharing import ExchangeStore
 from bridges.whitening import KeptWhitening
 
-Projection = Literal["linear", "mlp"]
+Projection = Literal["linear", "mlp", "gated"]
 
 FEATURE_STD = 0.02
 """Spread of the features at first, that of a freshly made item table."""
 GELU_VARIANCE = 0.425
 """Mean square of gelu(x) for x standard normal."""
+GATE_VARIANCE = 0.293
+"""Mean square of sigmoid(x) for x standard normal."""
 
 
 class KnowledgeFeatures(Bridge):
@@ -92,7 +94,22 @@ def _projection(kind: Projection, components: int, id_width: int) -> nn.Module:
         return nn.Sequential(
             _linear(components, hidden, 1 / math.sqrt(components)), nn.GELU(), _linear(hidden, id_width, outer_std)
         )
-    raise BridgeError(f"knowledge: unknown projection {kind!r}{nearest(kind, ('linear', 'mlp'))}")
+    if kind == "gated":
+        return _Gated(components, id_width)
+    raise BridgeError(f"knowledge: unknown projection {kind!r}{nearest(kind, get_args(Projection))}")
+
+
+class _Gated(nn.Module):
+    """``W z * sigmoid(V z)``: each component of the features has a gate that the text opens or closes."""
+
+    def __init__(self, components: int, id_width: int) -> None:
+        super().__init__()
+        self.value = _linear(components, id_width, FEATURE_STD / math.sqrt(GATE_VARIANCE * components))
+        self.gate = _linear(components, id_width, 1 / math.sqrt(components))
+
+    def forward(self, z: Tensor) -> Tensor:
+        features: Tensor = self.value(z) * torch.sigmoid(self.gate(z))
+        return features
 
 
 def _linear(inputs: int, outputs: int, std: float) -> nn.Linear:

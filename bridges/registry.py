@@ -49,6 +49,7 @@ def create_bridges(
     n_users: int = 0,
     score_width: int = 0,
     own_items: Callable[[], Tensor] = lambda: torch.empty(0),
+    popularity: Callable[[], Tensor | None] = lambda: None,
 ) -> dict[str, Bridge]:
     """The bridges named in ``settings``, in the registry's order whatever the order there.
 
@@ -68,6 +69,7 @@ def create_bridges(
         "n_users": n_users,
         "score_width": score_width,
         "own_items": own_items,
+        "popularity": popularity,
     }
     return {name: _create(name, settings[name], shared) for name in BRIDGES if name in settings}
 

@@ -6,7 +6,7 @@ It is the only place that knows several bridges at once; the learners and ranker
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -272,10 +272,10 @@ def create_exchange(
         log.info("task=%s: bridges of the other task rest: %s", task, ", ".join(sorted(resting)))
     if settings and id_model is not None:
         widths = tuple(model.width for model in others)
-        own = {"own_items": id_model.own_table} if isinstance(id_model, IDModel) else {}
         created = create_bridges(
-            settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users, score_width, **own
-        )
+            settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users, score_width,
+            **_own_of(id_model),
+        )  # fmt: skip
         allowed = DIRECTIONS[arm] | {"both"}
         bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
         _check_states([*([id_model] if isinstance(id_model, IDModel) else []), *others], bridges)
@@ -283,6 +283,13 @@ def create_exchange(
     if id_model is not None:
         _attach_features(id_model, exchange)
     return exchange
+
+
+def _own_of(id_model: IDModel | ClickModel) -> dict[str, Any]:
+    """What bridges may ask an ID model for at any time."""
+    if not isinstance(id_model, IDModel):
+        return {}
+    return {"own_items": id_model.own_table, "popularity": lambda: id_model.popularity}
 
 
 def _check_states(id_models: Sequence[IDModel | ClickModel], bridges: Mapping[str, Bridge]) -> None:

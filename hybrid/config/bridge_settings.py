@@ -53,8 +53,8 @@ class KnowledgeConfig:
 
     enabled: bool = True
     """Switch of the bridge."""
-    projection: Literal["linear", "mlp"] = "linear"
-    """Form of the projection W in `e_i = b_i + W z_i`."""
+    projection: Literal["linear", "mlp", "gated"] = "linear"
+    """Form of the projection W in `e_i = b_i + W z_i`; gated: W z_i times a sigmoid of another projection."""
     components: Positive = 256
     """Whitened principal components of the item vectors, z."""
 
@@ -107,6 +107,9 @@ class NeighboursConfig:
     """Switch of the bridge."""
     weight: NotNegativeFloat = 0.5
     """How much of the neighbours' mean own vector is added to an item's own."""
+    rarity: NotNegativeFloat = 0.0
+    """k: an item with n train interactions takes k / (k + n) of that, so that frequent ones keep to themselves; 0: all
+    of it."""
     neighbours: Positive = 20
     """Neighbours of an item."""
     temperature: PositiveFloat = 0.05

@@ -25,7 +25,7 @@ SETTINGS = {
     "collaborative": {},
     "knowledge": {"projection": "linear", "components": 256},
     "knowledge_adapter": {"components": 8, "shared_experts": 1, "specific_experts": 2, "hidden": 6, "width": 5},
-    "neighbours": {"weight": 0.5, "neighbours": 3, "temperature": 0.05, "components": 16},
+    "neighbours": {"weight": 0.5, "rarity": 0.0, "neighbours": 3, "temperature": 0.05, "components": 16},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
     "readback": {"momentum": 0.9, "align_weight": 0.1, "pull_weight": 0.0},
     "distill": {

@@ -11,7 +11,7 @@ def make(store, projection="linear", components=10, n_items=30):
     return KnowledgeFeatures(store, n_items, id_width=16, llm_width=48, components=components, projection=projection)
 
 
-@pytest.fixture(params=["linear", "mlp"])
+@pytest.fixture(params=["linear", "mlp", "gated"])
 def bridge(request, full_store):
     made = make(full_store, request.param)
     made.refresh()
@@ -46,7 +46,7 @@ def test_gradient_reaches_the_projection_only(bridge):
     assert not bridge.z.requires_grad
 
 
-@pytest.mark.parametrize("projection", ["linear", "mlp"])
+@pytest.mark.parametrize("projection", ["linear", "mlp", "gated"])
 def test_features_start_as_small_as_item_embeddings(projection, put):
     store = ExchangeStore(400, 1, "map", 0.5)
     put(store, "llm", "text", 5 + 3 * torch.randn(400, 48))
