@@ -20,8 +20,8 @@ from bridges.text_neighbours import TextGraphBridge, TextNeighbours
 class SharedOffsets(TextGraphBridge):
     """Adds w A b [N, D] to the item table b; has no parameters, its gradient reaches b.
 
-    ``rarity`` k: w of an item with n train interactions is ``weight k / (k + n)``; 0: ``weight``. ``popularity`` gives n
-    of every item [N], once known.
+    ``rarity`` k: w of an item with n train interactions is ``weight k / (k + n)``; 0: ``weight``. ``popularity`` gives
+    n of every item [N], once known.
 
     Raises BridgeError for settings out of range.
     """
