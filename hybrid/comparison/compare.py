@@ -12,6 +12,7 @@ from hybrid.comparison.rows import Row, as_json, compare_with_plain, serving_err
 from hybrid.comparison.table import COLUMNS, aligned, group_tables, main_table, markdown, overlap_table, plot
 from hybrid.config.schema import Config
 from hybrid.data.prepare import prepare
+from hybrid.errors import UserError
 from hybrid.evaluation.clicks import label_source
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.evaluation.rankings import ranks_file
@@ -46,13 +47,12 @@ class Comparison:
 
 
 def compare(config: Config, plan: Plan, blend: bool = True) -> tuple[Comparison, list[RunDirectory]]:
-    """Train the runs of the plan that are not finished yet and measure all of them."""
+    """Train the runs of the plan that are not finished yet and measure all of them.
+
+    An ablation or control that cannot be trained is left out, and that is noted. Raises UserError where an arm can't.
+    """
     dataset = prepare(config.data, log=log.info)
-    runs: dict[tuple[str, int], RunDirectory] = {}
-    for entry in plan.entries:
-        for one in entry.configs:
-            if (entry.name, one.seed) not in runs:
-                runs[entry.name, one.seed] = finished_run(one, dataset.fingerprint)
+    runs, plan = _trained(plan, dataset.fingerprint)
     rows = [row for entry in plan.entries for row in _rows(entry, runs, blend and entry.kind == "arm")]
     arms = [entry.name for entry in plan.entries if entry.kind == "arm"]
     shared: dict[str, list[float]] = {}
@@ -68,6 +68,26 @@ def compare(config: Config, plan: Plan, blend: bool = True) -> tuple[Comparison,
     rows.sort(key=_place)
     compare_with_plain(rows, config.evaluation.bootstrap, config.seed)
     return Comparison(config, rows, shared, serving_errors(rows), list(plan.notes)), list(runs.values())
+
+
+def _trained(plan: Plan, fingerprint: str) -> tuple[dict[tuple[str, int], RunDirectory], Plan]:
+    """The finished runs by entry and seed, and the plan of the entries that have all of theirs."""
+    runs: dict[tuple[str, int], RunDirectory] = {}
+    kept: list[Entry] = []
+    notes = list(plan.notes)
+    for entry in plan.entries:
+        try:
+            for one in entry.configs:
+                if (entry.name, one.seed) not in runs:
+                    runs[entry.name, one.seed] = finished_run(one, fingerprint)
+        except UserError as error:
+            if entry.kind == "arm":
+                raise
+            log.warning("%s left out: %s", entry.name, error)
+            notes.append(f"{entry.name} left out: {error}")
+        else:
+            kept.append(entry)
+    return runs, Plan(tuple(kept), tuple(notes))
 
 
 def write_comparison(found: Comparison, directory: Path) -> list[Path]:

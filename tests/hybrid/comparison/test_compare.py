@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 
+import hybrid.comparison.compare as compare_module
 from hybrid.checkpoint_files import load_tensors
 from hybrid.comparison.compare import compare, write_comparison
 from hybrid.comparison.plan import make_plan
+from hybrid.errors import UserError
 from hybrid.evaluation.metrics import ranking_metrics
 
 SHORT = ("train.schedule.rounds=1", "train.schedule.id_length=1", "evaluation.bootstrap=50", "name=cmp")
@@ -54,3 +56,21 @@ def test_a_blend_weighs_by_validation_and_ranks_the_test_part(tiny, monkeypatch)
     assert torch.equal(blend.ranks[1], ranks)
     assert blend.results[1]["weight"] == 1.0
     assert blend.values("hr@5") == [pytest.approx(ranking_metrics(ranks)["hr@5"])]
+
+
+def test_a_control_that_cannot_be_trained_is_left_out_with_a_note_and_an_arm_is_an_error(tiny, monkeypatch):
+    train = compare_module.finished_run
+
+    def refusing(config, fingerprint):
+        if config.controls.item_text == "permuted" or config.id.width == 16:
+            raise UserError("this one diverged")
+        return train(config, fingerprint)
+
+    monkeypatch.setattr(compare_module, "finished_run", refusing)
+    config = tiny(*SHORT, *LESS)
+    found, _ = compare(config, make_plan(config, ["llm2id"], [1], controls=["item_text"]))
+    assert [row.kind for row in found.rows if row.side == "id"] == ["arm"]
+    assert found.notes == ["control_item_text left out: this one diverged"]
+    config = tiny(*SHORT, *LESS, "id.width=16")
+    with pytest.raises(UserError, match="this one diverged"):
+        compare(config, make_plan(config, ["id_only"], [1]))
