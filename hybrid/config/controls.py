@@ -53,7 +53,7 @@ def _projects(config: "Config") -> bool:
 
 def _check_teacher(config: "Config") -> None:
     distill, arm = config.bridges.distill, config.arm
-    if distill.teacher == "other":
+    if distill.teacher == "other" or arm in ("id_only", "llm_only"):  # which a comparison has beside the others
         return
     learns = (arm in ("llm2id", "both") and distill.id_weight) or (arm in ("id2llm", "both") and distill.llm_weight)
     if not distill.enabled or not learns or config.task != "ranking":

@@ -21,6 +21,11 @@ def test_every_arm_has_a_run_for_every_seed_in_a_folder_of_its_own(config):
     ]  # fmt: skip
 
 
+def test_a_control_of_the_exchange_may_stand_beside_a_side_alone(config):
+    plan = make_plan(changed(config, {"bridges.distill.teacher": "self"}), ["id_only", "llm_only", "llm2id"], [1])
+    assert [entry.name for entry in plan.entries] == ["id_only", "llm_only", "llm2id"]
+
+
 def on(config):
     return {name for name, bridge in vars(config.bridges).items() if bridge.enabled}
 
