@@ -3,7 +3,8 @@
 Deep mutual learning (arXiv 1706.00384) in BDLM's alternating form: ``KL(teacher || student) T^2`` over a candidate
 list, at the positions for which the other side has written a user state. A position may be weighted by the teacher's
 confidence or by the agreement of both sides' top lists. A learner may also be its own teacher, as it was after its last
-phase (born-again networks, arXiv 1805.04770): what that gives does not come from the other side.
+phase (born-again networks, arXiv 1805.04770): what that gives does not come from the other side. A peer stands in the
+store in the other side's place.
 """
 
 from collections.abc import Collection
@@ -20,7 +21,7 @@ from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
 
 Weighting = Literal["none", "confidence", "agreement"]
-Teacher = Literal["other", "self"]
+Teacher = Literal["other", "self", "peer"]
 
 TOP_K = 10
 """Length of the top lists whose overlap is the agreement."""
@@ -63,7 +64,7 @@ class MutualDistillation(Bridge):
         self.candidates = candidates
         self.weighting = weighting
         self.teachers: dict[Side, Side] = (
-            {"id": "llm", "llm": "id"} if teacher == "other" else {"id": "id", "llm": "llm"}
+            {"id": "id", "llm": "llm"} if teacher == "self" else {"id": "llm", "llm": "id"}
         )
         self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
 

@@ -25,6 +25,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "projector": {"controls.projector": "random"},
     "llm_weights": {"controls.llm_weights": "random"},
     "self_teacher": {"bridges.distill.teacher": "self"},
+    "peer_teacher": {"bridges.distill.teacher": "peer", "train.schedule.llm_length": 0, "evaluation.untrained": False},
     "sentence_encoder": {"llm.item_encoder": PACKAGED, "llm.item_layers": "kept"},
     STATIC: {"train.schedule.llm_length": 0, "evaluation.untrained": False},
     SHUFFLED: {},

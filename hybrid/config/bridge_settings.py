@@ -134,9 +134,11 @@ class DistillConfig:
     """Candidate list: the target, the teacher's top and as many random items again; the whole catalogue if small."""
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
-    teacher: Literal["other", "self"] = "other"
+    teacher: Literal["other", "self", "peer"] = "other"
     """self: each side learns from its own ranking as it was after its last phase; a control: nothing crosses then.
-    (The ID model knows its states at all positions, the LLM at each user's last llm.prompt.targets_per_prompt.)"""
+    (The ID model knows its states at all positions, the LLM at each user's last llm.prompt.targets_per_prompt.)
+    peer: after its first phase the ID side learns from another plain ID model, trained beside with another seed, in the
+    place of an LLM that has no turns; a control: whether any second model would do."""
 
 
 @dataclass(frozen=True)

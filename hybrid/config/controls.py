@@ -56,10 +56,12 @@ def _check_teacher(config: "Config") -> None:
     if distill.teacher == "other" or arm in ("id_only", "llm_only"):  # which a comparison has beside the others
         return
     learns = (arm in ("llm2id", "both") and distill.id_weight) or (arm in ("id2llm", "both") and distill.llm_weight)
+    if distill.teacher == "peer" and config.train.schedule.llm_length:
+        raise ValueError("bridges.distill.teacher=peer has the LLM's place: set train.schedule.llm_length=0")
     if not distill.enabled or not learns or config.task != "ranking":
         raise ValueError(
-            f"bridges.distill.teacher=self does not apply: no side learns by distillation in the arm {arm} of task "
-            f"{config.task} with these settings of bridges.distill"
+            f"bridges.distill.teacher={distill.teacher} does not apply: no side learns by distillation in the arm {arm} "
+            f"of task {config.task} with these settings of bridges.distill"
         )
 
 

@@ -79,9 +79,13 @@ class IDLearner(Learner[IDBatch]):
             if self.exchange.reads("id", "item"):
                 store.write("id", "item", self.exchange.shown_items(table), step=step, fingerprint=fingerprint)
             if self.exchange.reads("id", "user"):
-                for states, rows in self._every_state(table) if self.model.causal else self._last_states(table):
+                for states, rows in self.states(table):
                     shared = self.exchange.shared_states(states, rows)
                     store.write("id", "user", shared, step=step, fingerprint=fingerprint, index=rows)
+
+    def states(self, table: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """(states [M, D], their rows [M]) after the train interactions, all or each user's last; see `write_store`."""
+        return self._every_state(table) if self.model.causal else self._last_states(table)
 
     def _every_state(self, table: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """(states, their rows) after every train interaction."""

@@ -1,6 +1,7 @@
 """ID models that the LLM side reads beside the run's own are trained before the first round, each by itself."""
 
 import logging
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -19,14 +20,16 @@ from hybrid.training.schedule import Schedule
 log = logging.getLogger(__name__)
 
 
-def train_source(source: Source, system: System, units: int, monitor: Monitor) -> list[dict[str, float]]:
+def train_source(
+    source: Source, system: System, units: int, monitor: Monitor, seed: int | None = None
+) -> list[dict[str, float]]:
     """Train for ``units`` of the schedule as the run's own ID model is in the arm `id_only`, phase by phase.
 
     A schedule in steps is one phase of whole epochs. The best by validation stays; returns the validation metrics of
-    every epoch.
+    every epoch. ``seed``: of batches and dropout; None: the run's.
     """
     config, curve = system.config, list[dict[str, float]]()
-    learner = _learner(source, system, units)
+    learner = learner_alone(source, system, units, seed)
     schedule, stopping = _schedule(config.train.schedule, units, learner), EarlyStopping(config.train.id.patience)
     best: dict[str, Tensor] = {}
     learner.wake()
@@ -67,10 +70,11 @@ def _phase_over(schedule: Schedule, stopping: EarlyStopping) -> bool:
     return True
 
 
-def _learner(source: Source, system: System, units: int) -> IDLearner:
-    """A learner with no exchange."""
-    torch.manual_seed(system.config.seed)
-    data = system.data
+def learner_alone(source: Source, system: System, units: int, seed: int | None = None) -> IDLearner:
+    """A learner of the model with no exchange."""
+    data, config = system.data, system.config
+    config = config if seed is None else replace(config, seed=seed)
+    torch.manual_seed(config.seed)
     store = ExchangeStore(data.n_items, len(data.train.items), data.fingerprint, momentum=0.0)
     alone = Exchange(store, {}, frozenset(), source.model, data.fingerprint)
-    return IDLearner(system.config, source.model, alone, data, system.device, units)
+    return IDLearner(config, source.model, alone, data, system.device, units)

@@ -21,6 +21,7 @@ from hybrid.training.id_learner import IDLearner
 from hybrid.training.learner import Learner
 from hybrid.training.llm_learner import LLMLearner
 from hybrid.training.monitor import Monitor
+from hybrid.training.peer import Peer
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 from hybrid.training.safeguard import Safeguard, needs_safeguard
 from hybrid.training.schedule import Schedule, Turn
@@ -139,12 +140,16 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             take_best(self.system, learner, self.run)
         if self.safeguard is not None and turn.side == "id":
             self._settle(learner)
-        learner.write_store(self.step)
+        self._write_store(learner)
         if turn.side == "llm" and not self._items_fixed:
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
         self._log_exchange()
         self.save()
+
+    def _write_store(self, learner: Learner[Any]) -> None:
+        """After a side's phase: what the other side is to read."""
+        learner.write_store(self.step)
 
     def _settle(self, learner: Learner[Any]) -> None:
         """After an ID phase that ends behind the plain model: that one takes the ID side's place.
@@ -344,10 +349,23 @@ class Trainer(BaseTrainer[System]):
     def _safeguard(self) -> Safeguard | None:
         return Safeguard(self.system, self.run) if needs_safeguard(self.system) else None
 
+    @property
+    def _peer(self) -> Peer | None:
+        """Who teaches the ID side in the LLM's place (a control)."""
+        wanted = "distill" in self.system.exchange.bridges and self.config.bridges.distill.teacher == "peer"
+        return Peer(self.system, self.run) if wanted else None
+
+    def _write_store(self, learner: Learner[Any]) -> None:
+        super()._write_store(learner)
+        if self._peer is not None and learner.side == "id":
+            self._peer.teach(self.step)
+
     def _prepare(self) -> None:
         """The plain ID model, and further ones that the LLM reads, are trained first, each by itself."""
         if self.safeguard is not None:
             self.safeguard.prepare(self.schedule.total("id"), self.monitor)
+        if self._peer is not None:
+            self._peer.prepare(self.schedule.total("id"), self.monitor)
         untrained = [source for source in self.system.sources if not source.trained]
         for source in untrained:
             train_source(source, self.system, self.schedule.total("id"), self.monitor)

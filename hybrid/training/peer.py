@@ -1,0 +1,51 @@
+"""A control of distillation: another plain ID model teaches in the LLM's place.
+
+If it teaches as well, what an ID model gains by learning from the LLM is what any second model would give it.
+"""
+
+import torch
+
+from hybrid.modes import inference
+from hybrid.sources import Source
+from hybrid.system import System
+from hybrid.training.monitor import Monitor
+from hybrid.training.run_directory import RunDirectory, replace_directory
+from hybrid.training.source_training import learner_alone, train_source
+from idmodels.registry import create_id_model
+from idmodels.saved import load_id_model, save_id_model
+
+OTHER_SEED = 1_000_003
+"""Added to the run's seed: seeds that are near are in use beside it."""
+
+
+class Peer:
+    """A plain ID model of the run's settings and of another seed, kept in the run directory."""
+
+    def __init__(self, system: System, run: RunDirectory) -> None:
+        self.system, self.folder = system, run.path / "best" / "peer"
+
+    def prepare(self, units: int, monitor: Monitor) -> None:
+        """Train it for ``units`` of the schedule, unless that was done before."""
+        if self.folder.exists():
+            return
+        data, config = self.system.data, self.system.config
+        seed = config.seed + OTHER_SEED
+        with torch.random.fork_rng():  # the run goes on as if this had not been
+            torch.manual_seed(seed)
+            model = create_id_model(data.n_items, config.id, data.n_users).to(self.system.device)
+            train_source(Source("peer", model, trained=False), self.system, units, monitor, seed)
+        replace_directory(self.folder, lambda path: save_id_model(model, path, data.item_ids, {}))
+
+    def teach(self, step: int) -> None:
+        """Write its item table and its states into the exchange store where the LLM's would stand, once."""
+        store, data = self.system.exchange.store, self.system.data
+        if store.has("llm", "item"):
+            return
+        model = load_id_model(self.folder)[0].to(self.system.device)
+        with torch.random.fork_rng():
+            learner = learner_alone(Source("peer", model, trained=True), self.system, 1)
+        with inference(model):
+            table = model.item_table()
+            store.write("llm", "item", table, step=step, fingerprint=data.fingerprint)
+            for states, rows in learner.states(table):
+                store.write("llm", "user", states, step=step, fingerprint=data.fingerprint, index=rows)
