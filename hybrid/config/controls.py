@@ -60,8 +60,8 @@ def _check_teacher(config: "Config") -> None:
         raise ValueError("bridges.distill.teacher=peer has the LLM's place: set train.schedule.llm_length=0")
     if not distill.enabled or not learns or config.task != "ranking":
         raise ValueError(
-            f"bridges.distill.teacher={distill.teacher} does not apply: no side learns by distillation in the arm {arm} "
-            f"of task {config.task} with these settings of bridges.distill"
+            f"bridges.distill.teacher={distill.teacher} does not apply: no side learns by distillation in the arm "
+            f"{arm} of task {config.task} with these settings of bridges.distill"
         )
 
 
