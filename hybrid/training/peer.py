@@ -10,8 +10,7 @@ from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, replace_directory
-from hybrid.training.source_training import learner_alone, train_source
-from idmodels.registry import create_id_model
+from hybrid.training.source_training import learner_alone, train_plain
 from idmodels.saved import load_id_model, save_id_model
 
 OTHER_SEED = 1_000_003
@@ -29,11 +28,7 @@ class Peer:
         if self.folder.exists():
             return
         data, config = self.system.data, self.system.config
-        seed = config.seed + OTHER_SEED
-        with torch.random.fork_rng():  # the run goes on as if this had not been
-            torch.manual_seed(seed)
-            model = create_id_model(data.n_items, config.id, data.n_users).to(self.system.device)
-            train_source(Source("peer", model, trained=False), self.system, units, monitor, seed)
+        model, _ = train_plain("peer", self.system, units, monitor, config.seed + OTHER_SEED)
         replace_directory(self.folder, lambda path: save_id_model(model, path, data.item_ids, {}))
 
     def teach(self, step: int) -> None:

@@ -16,19 +16,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bridges.protocols import Direction
 from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.evaluation.metrics import gains
 from hybrid.evaluation.rankers import IDRanker, rank_targets
-from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, disk_errors, read_json, replace_directory, write_json
-from hybrid.training.source_training import train_source
+from hybrid.training.source_training import train_plain
 from hybrid.whole_files import written_beside
-from idmodels.registry import create_id_model
 from idmodels.saved import load_id_model, save_id_model
 
 log = logging.getLogger(__name__)
@@ -51,10 +47,7 @@ class Safeguard:
         if self.record.exists():
             return
         data, config = self.system.data, self.config
-        with torch.random.fork_rng():  # the run goes on as if this had not been
-            torch.manual_seed(config.seed)
-            plain = create_id_model(data.n_items, config.id, data.n_users).to(self.system.device)
-            curve = train_source(Source("plain", plain, trained=False), self.system, units, monitor)
+        plain, curve = train_plain("plain", self.system, units, monitor, config.seed)
         best = max(curve, key=lambda metrics: metrics[config.evaluation.metric])
         replace_directory(self.folder, lambda path: save_id_model(plain, path, data.item_ids, {"valid": best}))
         with disk_errors(self.weights), written_beside(self.weights) as beside:

@@ -16,6 +16,8 @@ from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.id_learner import IDLearner
 from hybrid.training.monitor import Monitor
 from hybrid.training.schedule import Schedule
+from idmodels.contract import IDModel
+from idmodels.registry import create_id_model
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,20 @@ def train_source(
     source.model.load_state_dict(best)
     source.trained = True
     return curve
+
+
+def train_plain(
+    name: str, system: System, units: int, monitor: Monitor, seed: int
+) -> tuple[IDModel, list[dict[str, float]]]:
+    """A new ID model of the run's settings, drawn and trained with ``seed``, and its curve (see `train_source`).
+
+    The run goes on as if this had not been: it draws no random number of the run's own.
+    """
+    data = system.data
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = create_id_model(data.n_items, system.config.id, data.n_users).to(system.device)
+        return model, train_source(Source(name, model, trained=False), system, units, monitor, seed)
 
 
 def _schedule(config: ScheduleConfig, units: int, learner: IDLearner) -> Schedule:
