@@ -1,6 +1,5 @@
 """Both phases of task ctr: binary cross-entropy of the click model, and of the language model's two words."""
 
-import logging
 from collections.abc import Iterator
 
 from torch import Tensor
@@ -10,14 +9,12 @@ from hybrid.ctr.prompts import ClickPromptBatch, Selected
 from hybrid.ctr.scoring import IDClicks, click_rows
 from hybrid.ctr.selectors import RecentBehaviours
 from hybrid.ctr.system import ClickSystem
-from hybrid.data.clicks import Samples, check_drawn, draw_samples
+from hybrid.data.clicks import Samples, draw_both_classes
 from hybrid.modes import inference
 from hybrid.training.learner import Learner
 from idmodels.click import ClickBatch
 from idmodels.click_batches import ClickBatches
 from idmodels.precision import choose_dtype, multiplies_in
-
-log = logging.getLogger(__name__)
 
 
 class ClickIDLearner(Learner[ClickBatch]):
@@ -30,7 +27,7 @@ class ClickIDLearner(Learner[ClickBatch]):
         self.system, self.model, self.device = system, model, system.device
         settings = config.train.id
         self.dtype = choose_dtype(settings.precision, system.device)
-        samples = _drawn(system.data.train, "train.id.samples", settings.samples, config.seed)
+        samples = draw_both_classes(system.data.train, "train.id.samples", settings.samples, config.seed)
         self.data = ClickBatches(click_rows(samples), model.settings.max_length, settings.batch_targets, config.seed)
         self.scorer = IDClicks(model, settings.batch_targets, system.device, system.exchange.modules("id"))
         unit_steps = len(self.data) if config.train.schedule.unit == "epochs" else 1
@@ -71,7 +68,7 @@ class ClickLLMLearner(Learner[ClickPromptBatch]):
         config = system.config
         self.system, self.recommender, self.device = system, system.need_llm(), system.device
         self.scorer = system.llm_scorer()
-        samples = _drawn(system.data.train, "train.llm.samples", config.train.llm.samples, config.seed)
+        samples = draw_both_classes(system.data.train, "train.llm.samples", config.train.llm.samples, config.seed)
         self.selected = _selected(system, samples)
         unit_steps = self.batches_per_epoch() if config.train.schedule.unit == "epochs" else 1
         super().__init__(
@@ -96,15 +93,6 @@ class ClickLLMLearner(Learner[ClickPromptBatch]):
 
     def write_store(self, step: int) -> None:
         """Nothing: no bridge reads the language model's judgement of single items."""
-
-
-def _drawn(samples: Samples, setting: str, count: int, seed: int) -> Samples:
-    """So many of the train samples, 0: all. Raises UserError where those are of one class."""
-    if count > len(samples):
-        log.info("%s=%d: there are %d, all are taken", setting, count, len(samples))
-    drawn = draw_samples(samples, count, seed)
-    check_drawn(drawn, setting, count)
-    return drawn
 
 
 def _selected(system: ClickSystem, samples: Samples) -> Selected:

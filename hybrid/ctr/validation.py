@@ -9,7 +9,7 @@ import numpy as np
 from hybrid.config.schema import Config, Side
 from hybrid.ctr.scoring import ClickScorer, LLMClicks
 from hybrid.ctr.system import ClickSystem
-from hybrid.data.clicks import Samples, check_drawn, draw_samples
+from hybrid.data.clicks import Samples, draw_both_classes
 from hybrid.errors import UserError
 from hybrid.evaluation.click_metrics import METRICS, average_ranks, click_metrics, per_user_auc, sigmoid
 from hybrid.training.monitor import Monitor
@@ -74,9 +74,7 @@ def evaluated(samples: Samples, config: Config) -> Samples:
 
     Raises UserError where too few were drawn to hold both classes, or both of one user where that decides.
     """
-    count = config.evaluation.ctr_samples
-    drawn = draw_samples(samples, count, config.data.sample_seed)
-    check_drawn(drawn, "evaluation.ctr_samples", count)
+    drawn = draw_both_classes(samples, "evaluation.ctr_samples", config.evaluation.ctr_samples, config.data.sample_seed)
     by_user = per_user_auc(np.zeros(len(drawn)), drawn.labels, drawn.users)
     if config.evaluation.ctr_metric == "uauc" and not len(by_user):
         raise UserError(

@@ -178,18 +178,22 @@ def check_classes(samples: Samples, part: str, config: DataConfig) -> None:
         )
 
 
-def check_drawn(samples: Samples, setting: str, count: int) -> None:
-    """Raise UserError where ``count`` samples, drawn from both classes as ``setting`` asks, have one only."""
-    if samples.labels.min() == samples.labels.max():
-        answer = "clicked" if samples.labels[0] else "not clicked"
-        raise UserError(f"{setting}={count}: all {len(samples)} drawn samples were {answer}; ask for more of them")
-
-
 def draw_samples(samples: Samples, count: int, seed: int) -> Samples:
     """``count`` random samples in their order, 0: all; of one seed, a smaller draw is part of a larger one."""
     if count == 0 or count >= len(samples):
         return samples
     return samples.take(np.sort(np.random.default_rng(seed).permutation(len(samples))[:count]))
+
+
+def draw_both_classes(samples: Samples, setting: str, count: int, seed: int) -> Samples:
+    """`draw_samples`, as ``setting`` asks. Raises UserError where those drawn are of one class."""
+    if count > len(samples):
+        _info("%s=%d: there are %d, all are taken", setting, count, len(samples))
+    drawn = draw_samples(samples, count, seed)
+    if drawn.labels.min() == drawn.labels.max():
+        answer = "clicked" if drawn.labels[0] else "not clicked"
+        raise UserError(f"{setting}={count}: all {len(drawn)} drawn samples were {answer}; ask for more of them")
+    return drawn
 
 
 def _moved(cuts: ClickCuts, rows: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
