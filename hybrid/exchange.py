@@ -14,10 +14,14 @@ from torch import Tensor, nn
 from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatch, Side, SlotFill, SlotKind, TopFeatures
 from bridges.registry import BRIDGES, create_bridges
 from bridges.sharing import ExchangeStore
-from hybrid.config.schema import Arm, BridgesConfig, Config, Task
+from hybrid.config.controls import PROJECTING
+from hybrid.config.schema import Arm, BridgesConfig, Config
 from hybrid.controls import OtherUsers
+from hybrid.data.clicks import ClickData
+from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, SlotLayout
+from hybrid.llm.recommender import LLMRecommender
 from hybrid.modes import inference
 from idmodels.click import ClickModel
 from idmodels.contract import IDModel
@@ -256,33 +260,60 @@ class Exchange:
 
 
 def create_exchange(
-    config: BridgesConfig, arm: Arm, id_model: IDModel | ClickModel | None, llm_width: int, embedding_norm: float,
-    n_rows: int, n_items: int, fingerprint: str, others: Sequence[IDModel] = (), task: Task = "ranking",
-    n_users: int = 0, score_width: int = 0,
-) -> Exchange:  # fmt: skip
-    """The exchange of an arm; knowledge that the bridges add to the ID item table is attached to the ID model.
+    config: Config,
+    data: TrainingData | ClickData,
+    n_rows: int,
+    id_model: IDModel | ClickModel | None,
+    recommender: LLMRecommender | None,
+    device: torch.device,
+    others: Sequence[IDModel] = (),
+) -> Exchange:
+    """The exchange of the config's arm; what the bridges add to the ID item table is attached to the ID model.
 
-    ``others`` are further ID models that prompts are filled from. Bridges that have no part in the task are left out.
+    ``n_rows`` is the number of train interactions, ``others`` are further ID models that prompts are filled from.
     """
-    store = ExchangeStore(n_items, n_rows, fingerprint, config.store.momentum)
+    store = ExchangeStore(data.n_items, n_rows, data.fingerprint, config.bridges.store.momentum)
     bridges: dict[str, Bridge] = {}
-    enabled = enabled_settings(config, arm)
-    settings = {name: own for name, own in enabled.items() if task in BRIDGES[name].tasks}
-    if resting := enabled.keys() - settings.keys():
-        log.info("task=%s: bridges of the other task rest: %s", task, ", ".join(sorted(resting)))
-    if settings and id_model is not None:
-        widths = tuple(model.width for model in others)
-        created = create_bridges(
-            settings, store, id_model.width, llm_width, embedding_norm, n_items, widths, n_users, score_width,
-            **_own_of(id_model),
-        )  # fmt: skip
-        allowed = DIRECTIONS[arm] | {"both"}
-        bridges = {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
+    if id_model is not None and recommender is not None:
+        bridges = _bridges(config, data, store, id_model, recommender, others)
         _check_states([*([id_model] if isinstance(id_model, IDModel) else []), *others], bridges)
-    exchange = Exchange(store, bridges, DIRECTIONS[arm], id_model, fingerprint, list(others))
+    for bridge in bridges.values():
+        bridge.to(device)
+    exchange = Exchange(store, bridges, DIRECTIONS[config.arm], id_model, data.fingerprint, list(others))
+    if config.controls.projector == "random":
+        exchange.fixed = frozenset(PROJECTING.keys() & bridges.keys())
     if id_model is not None:
         _attach_features(id_model, exchange)
     return exchange
+
+
+def _bridges(
+    config: Config,
+    data: TrainingData | ClickData,
+    store: ExchangeStore,
+    id_model: IDModel | ClickModel,
+    recommender: LLMRecommender,
+    others: Sequence[IDModel],
+) -> dict[str, Bridge]:
+    """The bridges that the arm lets cross; those that have no part in the task are left out."""
+    enabled = enabled_settings(config.bridges, config.arm)
+    settings = {name: own for name, own in enabled.items() if config.task in BRIDGES[name].tasks}
+    if resting := enabled.keys() - settings.keys():
+        log.info("task=%s: bridges of the other task rest: %s", config.task, ", ".join(sorted(resting)))
+    created = create_bridges(
+        settings,
+        store,
+        id_model.width,
+        recommender.backbone.width,
+        recommender.embedding_norm,
+        data.n_items,
+        tuple(model.width for model in others),
+        data.n_users,
+        recommender.scorer.width,
+        **_own_of(id_model),
+    )
+    allowed = DIRECTIONS[config.arm] | {"both"}
+    return {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
 
 
 def _own_of(id_model: IDModel | ClickModel) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import torch
 from hybrid.config.schema import Config
 from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
+from hybrid.id_models import new_id_model
 from hybrid.training.run_directory import RunDirectory
 from idmodels.contract import IDModel
 from idmodels.errors import IDModelError
-from idmodels.registry import create_id_model
 from idmodels.saved import load_id_model
 
 KEY = "bridges.mformer.sources"
@@ -44,18 +44,18 @@ def _create(name: str, config: Config, data: TrainingData, device: torch.device)
     torch.manual_seed(config.seed)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        source = Source(name, _load(folder, config, data), trained=True)
+        source = Source(name, _load(folder, config, data).to(device), trained=True)
     else:
-        source = Source(name, _new(name, config, data), trained=False)
-    source.model.to(device).requires_grad_(False).eval()
+        source = Source(name, _new(name, config, data, device), trained=False)
+    source.model.requires_grad_(False).eval()
     return source
 
 
-def _new(name: str, config: Config, data: TrainingData) -> IDModel:
+def _new(name: str, config: Config, data: TrainingData, device: torch.device) -> IDModel:
     if "/" in name:
         raise UserError(f"{KEY}: no such folder: {name}")
     try:
-        return create_id_model(data.n_items, replace(config.id, model=name))
+        return new_id_model(replace(config.id, model=name), data, device)
     except IDModelError as error:
         raise UserError(f"{KEY}: {error} (or name the folder of a run or of an exported ID model)") from None
 

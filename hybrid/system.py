@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
-from hybrid.config.controls import PROJECTING
 from hybrid.config.llm_settings import LLMConfig, PromptConfig, ScorerConfig
 from hybrid.config.schema import Config
 from hybrid.controls import OtherUsers, other_items
 from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES, Exchange, create_exchange, prefix_width
+from hybrid.id_models import new_id_model
 from hybrid.item_histories import encode_histories
 from hybrid.llm.backbone import Backbone, load_backbone
 from hybrid.llm.item_vectors import Encoding, encode_items
@@ -28,7 +28,6 @@ from hybrid.llm.scorers import IdHead, SuffixCosine
 from hybrid.llm.sentence_encoder import encode_sentences
 from hybrid.sources import Source, create_sources
 from idmodels.contract import IDModel
-from idmodels.registry import create_id_model
 
 ID, LLM, BRIDGES, STORE = "id.safetensors", "llm", "bridges.safetensors", "store.safetensors"
 SOURCE = "source_{}.safetensors"
@@ -191,30 +190,16 @@ def build_system(config: Config, data: TrainingData) -> System:
     device = choose_device(config.device)
     sides = SIDES[config.arm]
     torch.manual_seed(config.seed)
-    id_model = create_id_model(data.n_items, config.id, data.n_users).to(device) if "id" in sides else None
+    id_model = new_id_model(config.id, data, device) if "id" in sides else None
     sources = create_sources(config, data, device) if prefix_width(config.bridges, config.arm) else []
     torch.manual_seed(config.seed)
     id_width = id_model.width if id_model is not None else config.id.width
     recommender = _recommender(config, data, device, id_width) if "llm" in sides else None
     torch.manual_seed(config.seed)
-    exchange = create_exchange(
-        config.bridges,
-        config.arm,
-        id_model,
-        recommender.backbone.width if recommender else 0,
-        recommender.embedding_norm if recommender else 0.0,
-        len(data.train.items),
-        data.n_items,
-        data.fingerprint,
-        [source.model for source in sources],
-        score_width=recommender.scorer.width if recommender else 0,
-    )
+    others = [source.model for source in sources]
+    exchange = create_exchange(config, data, len(data.train.items), id_model, recommender, device, others)
     if recommender:
         recommender.attach_item_features(exchange.scored_items)
-    for bridge in exchange.bridges.values():
-        bridge.to(device)
-    if config.controls.projector == "random":
-        exchange.fixed = frozenset(PROJECTING.keys() & exchange.bridges.keys())
     if config.controls.id_states == "permuted":
         exchange.other_users = OtherUsers.draw(data.train, config.seed)
     if config.controls.id_items == "permuted":

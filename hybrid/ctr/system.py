@@ -8,7 +8,6 @@ import torch
 
 from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.semantic_space import semantic_space
-from hybrid.config.controls import PROJECTING
 from hybrid.config.schema import Config
 from hybrid.ctr.knowledge import click_knowledge
 from hybrid.ctr.prompts import ClickPromptBuilder, ClickPrompts
@@ -88,22 +87,7 @@ def build_click_system(config: Config, data: ClickData) -> ClickSystem:
     state_width = id_model.state_width if id_model is not None else config.click.width
     recommender, prompts = _language_model(config, data, device, state_width) if "llm" in sides else (None, None)
     torch.manual_seed(config.seed)
-    exchange = create_exchange(
-        config.bridges,
-        config.arm,
-        id_model,
-        recommender.backbone.width if recommender else 0,
-        recommender.embedding_norm if recommender else 0.0,
-        len(data.train.behaviours.items),
-        data.n_items,
-        data.fingerprint,
-        task="ctr",
-        n_users=data.n_users,
-    )
-    for bridge in exchange.bridges.values():
-        bridge.to(device)
-    if config.controls.projector == "random":
-        exchange.fixed = frozenset(PROJECTING.keys() & exchange.bridges.keys())
+    exchange = create_exchange(config, data, len(data.train.behaviours.items), id_model, recommender, device)
     torch.manual_seed(config.seed)
     return ClickSystem(
         config=config,

@@ -32,7 +32,6 @@ class IDLearner(Learner[IDBatch]):
     ) -> None:
         train = data.train
         self.model, self.exchange, self.device = model, exchange, device
-        model.read_interactions(train.items, train.starts, train.ends)
         self.data = IDBatches(
             train.items, train.starts, train.ends, model.settings.max_length, config.train.id.batch_targets, config.seed
         )

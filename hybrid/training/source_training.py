@@ -10,6 +10,7 @@ from bridges.sharing import ExchangeStore
 from hybrid.config.schema import ScheduleConfig
 from hybrid.evaluation.rankers import rank_side
 from hybrid.exchange import Exchange
+from hybrid.id_models import new_id_model
 from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.early_stopping import EarlyStopping
@@ -17,7 +18,6 @@ from hybrid.training.id_learner import IDLearner
 from hybrid.training.monitor import Monitor
 from hybrid.training.schedule import Schedule
 from idmodels.contract import IDModel
-from idmodels.registry import create_id_model
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,9 @@ def train_plain(
 
     The run goes on as if this had not been: it draws no random number of the run's own.
     """
-    data = system.data
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = create_id_model(data.n_items, system.config.id, data.n_users).to(system.device)
+        model = new_id_model(system.config.id, system.data, system.device)
         return model, train_source(Source(name, model, trained=False), system, units, monitor, seed)
 
 

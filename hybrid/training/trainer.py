@@ -185,8 +185,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         Before that, little of it can have reached the ID side; whether texts help is judged after a phase (`_settle`).
         """
         llm = self.learners.get("llm")
-        learns = self.schedule.total("llm") > 0 or self.system.texts_fixed
-        return llm is None or llm.steps > 0 or not learns
+        stands_untrained = self.schedule.total("llm") == 0 and not self.system.texts_fixed
+        return llm is None or llm.steps > 0 or stands_untrained
 
     @property
     def _items_fixed(self) -> bool:

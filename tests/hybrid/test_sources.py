@@ -65,6 +65,15 @@ def test_a_named_source_is_trained_once_and_then_stays(tiny, tmp_path):
     assert same(weights(resumed.system.sources[0].model), first)
 
 
+def test_a_source_with_a_graph_has_it_after_a_resume_too(tiny, tmp_path):
+    trainer = trained(tiny(*SHORT, "bridges.mformer.sources=[lightgcn]"), tmp_path)
+    trainer._prepare()
+    table = trainer.system.sources[0].model.item_table()
+    trainer.train()
+    resumed = trained(trainer.config, tmp_path, resume=True)
+    assert torch.equal(resumed.system.sources[0].model.item_table(), table)
+
+
 @pytest.mark.parametrize("exported", [True, False])
 def test_a_source_is_loaded_from_a_run_or_an_exported_folder(tiny, tmp_path, alone, exported):
     folder = alone.best_id if exported else alone.path

@@ -8,7 +8,9 @@ from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.errors import UserError
 from hybrid.llm.backbone import load_backbone
+from hybrid.runs import train_run
 from hybrid.system import build_system, choose_device
+from idmodels.saved import load_id_model
 
 
 @pytest.mark.parametrize("name", ["mps", "meta", "xpu:0", "tpu", "", "cuda:", "cuda:x", "cuda:300", "cpu cuda"])
@@ -63,3 +65,15 @@ def test_vectors_of_items_as_histories_follow_the_tuning(tiny):
 def test_vectors_that_follow_the_tuning_are_of_the_kept_layers(settings):
     with pytest.raises(UserError, match="llm: item_layers=all"):
         load_config(None, ["llm.item_layers=all", "llm.prompt.items=vectors", *settings])
+
+
+def test_a_graph_model_that_is_loaded_to_fill_prompts_is_what_it_was_in_training(tiny):
+    config = tiny("arm=id2llm", "id.model=lightgcn", "train.schedule.rounds=1", "train.id.phase_end=best")
+    run = train_run(config)
+    loaded = build_system(config, split_training(prepare(config.data), config.data))
+    loaded.load(run.best_llm)
+    trained = load_id_model(run.best_id)[0].item_table()
+    unsmoothed = loaded.need_id().own_table()
+    assert not torch.allclose(unsmoothed, trained, atol=0.01)
+    torch.testing.assert_close(loaded.need_id().item_table(), trained)
+    assert loaded.need_id().popularity is not None

@@ -50,3 +50,15 @@ def test_the_run_with_a_peer_ends_and_says_what_it_reached(tiny):
 def test_an_llm_with_turns_leaves_a_peer_no_place():
     with pytest.raises(UserError, match=r"teacher=peer has the LLM's place: set train.schedule.llm_length=0"):
         load_config(None, ["bridges.distill.teacher=peer"])
+
+
+def test_a_peer_with_a_graph_is_not_smoothed_twice(tiny, tmp_path):
+    config = tiny(*PEER, "id.model=lightgcn")
+    trainer = Trainer(build_system(config, data := split_training(prepare(config.data), config.data)))
+    run = RunDirectory(tmp_path / "run")
+    run.create(config, data.fingerprint)
+    trainer.start(run)
+    trainer._prepare()
+    trainer._phase(trainer.schedule.current)
+    peer = load_id_model(run.path / "best" / "peer")[0]
+    torch.testing.assert_close(trainer.system.exchange.store.read("llm", "item"), peer.item_table())
