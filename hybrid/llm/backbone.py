@@ -37,6 +37,8 @@ class Backbone:
     """16 hex digits that stand for the weights, the tokenizer and the number of layers."""
     directory: Path | None = None
     """Where the files are; None for tiny-random."""
+    drawn_by: int | None = None
+    """Seed of weights that stand in for those of the files; None: the files' are used."""
 
     @property
     def layers(self) -> int:
@@ -69,6 +71,8 @@ def load_backbone(
     Raises UserError where the name leads nowhere, the model is not a causal language model or has fewer layers than
     asked for; all of that before weights are loaded.
     """
+    from transformers import AutoModel
+
     dtype, directory = choose_dtype(config.dtype, device), None
     if config.name == TINY:
         layers = _layers_to_keep(config, LAYERS)
@@ -78,13 +82,17 @@ def load_backbone(
         directory = _directory(config, cache_dir)
         model_config = _checked_config(config, directory)
         layers = model_config.num_hidden_layers
-        model, tokenizer = _load(directory, model_config, dtype, config.name)
+        tokenizer = _tokenizer(directory, config.name)
+        model = read_model(AutoModel, directory, model_config, dtype, config.name)
         content = directory_hash(directory, cache_dir)
         if random_weights:
-            model = _drawn(model_config, dtype, seed)
+            model = draw_model(AutoModel, model_config, dtype, seed)
             content = weights_hash(model.named_parameters())
     nn.Module.to(model, device=device).requires_grad_(False).eval()
-    return Backbone(model, tokenizer, model.config.hidden_size, config.name, short_hash(content, layers), directory)
+    return Backbone(
+        model, tokenizer, model.config.hidden_size, config.name, short_hash(content, layers), directory,
+        drawn_by=seed if random_weights else None,
+    )  # fmt: skip
 
 
 def _directory(config: LLMConfig, cache_dir: Path) -> Path:
@@ -118,10 +126,15 @@ def _checked_config(config: LLMConfig, directory: Path) -> Any:
     # Encoders such as BERT are in that list too; only they say that they are no decoder.
     if not is_causal or found.get_text_config() is not found or getattr(found, "is_decoder", None) is False:
         raise UserError(f"llm.name: {config.name} ({found.model_type}) is not a text-only causal language model")
-    found.num_hidden_layers = _layers_to_keep(config, found.num_hidden_layers)
-    if getattr(found, "layer_types", None):
-        found.layer_types = found.layer_types[: found.num_hidden_layers]
+    keep_layers(found, _layers_to_keep(config, found.num_hidden_layers))
     return found
+
+
+def keep_layers(config: Any, layers: int) -> None:
+    """Make ``config`` that of the model with only its lowest layers."""
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
 
 
 def _layers_to_keep(config: LLMConfig, available: int) -> int:
@@ -130,28 +143,42 @@ def _layers_to_keep(config: LLMConfig, available: int) -> int:
     return config.num_layers or available
 
 
-def _drawn(config: Any, dtype: torch.dtype, seed: int) -> PreTrainedModel:
-    """A model of this shape as it is before any training."""
-    from transformers import AutoModel
+def draw_model(kind: Any, config: Any, dtype: torch.dtype, seed: int) -> PreTrainedModel:
+    """A model of this shape as it is before any training; ``kind`` is AutoModel, or one with a head.
 
+    The head is drawn last, so both kinds have the same weights but for it.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cast(PreTrainedModel, AutoModel.from_config(config, dtype=dtype))
+        return cast(PreTrainedModel, kind.from_config(config, dtype=dtype))
 
 
-def _load(
-    directory: Path, config: Any, dtype: torch.dtype, name: str
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from transformers import AutoModel, AutoTokenizer
+def read_model(kind: Any, directory: Path, config: Any, dtype: torch.dtype, name: str) -> PreTrainedModel:
+    """The files' weights in a model of ``config``; ``kind`` is AutoModel, or one with a head.
 
+    Raises UserError where they cannot be read or some are missing.
+    """
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-            model, report = AutoModel.from_pretrained(
+            model, report = kind.from_pretrained(
                 directory, config=config, dtype=dtype, output_loading_info=True, trust_remote_code=False
             )
     except Exception as error:  # transformers raises many types for missing or damaged files
-        raise UserError(f"llm.name: {name} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise _unreadable(name, error) from None
     if report["missing_keys"]:
         raise UserError(f"llm.name: {name}: {directory} lacks weights, e.g. {sorted(report['missing_keys'])[0]}")
-    return model, tokenizer
+    return cast(PreTrainedModel, model)
+
+
+def _tokenizer(directory: Path, name: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(directory, trust_remote_code=False))
+    except Exception as error:  # transformers raises many types for missing or damaged files
+        raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: Exception) -> UserError:
+    return UserError(f"llm.name: {name} cannot be loaded: {' '.join(str(error).split())[:300]}")

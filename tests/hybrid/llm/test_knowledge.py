@@ -41,20 +41,6 @@ def text_of(backbone: Backbone, prompts: list[list[int]]) -> list[str]:
     return backbone.tokenizer.batch_decode(prompts)
 
 
-def test_vocabulary_is_the_models_own_head(folder: Path, tmp_path: Path) -> None:
-    backbone = load(folder, tmp_path)
-    whole = AutoModelForCausalLM.from_pretrained(folder)
-    tokens = torch.arange(1, 9)[None]
-    states = backbone.model(tokens).last_hidden_state
-    expected = whole(tokens).logits
-    torch.testing.assert_close(load_vocabulary(backbone).logits(states), expected)
-    torch.testing.assert_close(load_vocabulary(backbone, [5, 70]).logits(states), expected[..., [5, 70]])
-
-
-def test_vocabulary_of_a_tied_model_is_its_embeddings(backbone: Backbone) -> None:
-    assert load_vocabulary(backbone).weight.data_ptr() == backbone.embeddings.data_ptr()
-
-
 def test_greedy_equals_transformers_one_prompt_at_a_time(folder: Path, tmp_path: Path) -> None:
     backbone, whole = load(folder, tmp_path), AutoModelForCausalLM.from_pretrained(folder)
     prompts = [[3, 4, 5, 6, 7], [9], [11, 12, 13]]
