@@ -5,7 +5,7 @@ when the run is resumed; one that was cut short begins anew.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -165,10 +165,8 @@ class StagedTrainer:
     def start(self, run: RunDirectory, resume: bool = False) -> None:
         """Open the run directory; with ``resume`` stages that are done stay done."""
         self.run, self.stages_file = run, run.path / "stages.json"
-        sizes: Mapping[str, int] | None = None
-        if resume and self.stages_file.exists():
-            sizes = read_json(self.stages_file)["sizes"]
-        self.monitor, self.clock = Monitor(run.path, sizes), Clock()
+        done = read_json(self.stages_file) if resume and self.stages_file.exists() else {}
+        self.monitor, self.clock = Monitor(run.path, done.get("sizes")), Clock(done.get("seconds", 0.0))
 
     def train(self) -> dict[str, float]:
         """All stages; validation metrics of the learned mixture and of the fixed ones."""
@@ -264,4 +262,4 @@ class StagedTrainer:
         return {f"valid/{name}/{key}": values[key] for key in ("hr@1", METRIC, "ndcg@10")}
 
     def _remember(self) -> None:
-        write_json(self.stages_file, {"sizes": self.monitor.sizes()})
+        write_json(self.stages_file, {"sizes": self.monitor.sizes(), "seconds": self.clock.seconds})

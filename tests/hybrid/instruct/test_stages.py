@@ -130,9 +130,8 @@ def test_specific_examples_are_none_of_the_general_ones(small, monkeypatch) -> N
     assert not set(examples["specific"]) & set(examples["general"])
 
 
-def test_a_stage_that_is_done_is_not_done_again(small, monkeypatch) -> None:
-    whole = train_run(small("name=whole"))
-    trained = trained_parts(monkeypatch)
+def stop_after_the_general_stage(config) -> None:
+    """Train a run until the specific stage would begin."""
     train = StagedTrainer._train_stage
 
     def cut(self, stage, *rest):
@@ -140,10 +139,27 @@ def test_a_stage_that_is_done_is_not_done_again(small, monkeypatch) -> None:
             raise KeyboardInterrupt
         train(self, stage, *rest)
 
-    monkeypatch.setattr(StagedTrainer, "_train_stage", cut)
-    with pytest.raises(KeyboardInterrupt):
-        train_run(small("name=cut"))
-    monkeypatch.setattr(StagedTrainer, "_train_stage", train)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StagedTrainer, "_train_stage", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(config)
+
+
+def test_train_seconds_of_a_resumed_run_are_those_of_all_its_processes(small, tmp_path) -> None:
+    config = small()
+    stop_after_the_general_stage(config)
+    file = tmp_path / "runs" / config.name / "stages.json"
+    done = json.loads(file.read_text())
+    assert done["seconds"] > 0
+    file.write_text(json.dumps(done | {"seconds": 1e6}))
+    run = train_run(config, resume=True)
+    assert 1e6 < json.loads(run.time.read_text())["train_s"] < 1e6 + 3600
+
+
+def test_a_stage_that_is_done_is_not_done_again(small, monkeypatch) -> None:
+    whole = train_run(small("name=whole"))
+    trained = trained_parts(monkeypatch)
+    stop_after_the_general_stage(small("name=cut"))
     resumed = train_run(small("name=cut"), resume=True)
     assert trained == ["general", "specific"]
     assert json.loads(resumed.finished.read_text()) == json.loads(whole.finished.read_text())
