@@ -88,7 +88,6 @@ class ContextClicks(RecBoleClicks):
     def __init__(self, name: str, n_items: int, n_users: int, settings: ClickSettings) -> None:
         super().__init__(n_items, settings)
         config = recbole_config(name, "none", _config(name, settings.width))
-        config["device"] = torch.device("cpu")
         self.inner = config.model_class(config, _dataset(n_items, n_users))
 
     def own_table(self) -> Tensor:
@@ -156,7 +155,7 @@ class ZooClicks(RecBoleClicks):
 
 
 def _config(name: str, width: int) -> dict[str, Any]:
-    fixed: dict[str, Any] = {"embedding_size": width, "use_gpu": False, "gpu_id": ""}
+    fixed: dict[str, Any] = {"embedding_size": width}
     if name in ("FFM", "FwFM"):  # which fields belong together: each is alone
         fixed["fields"] = {number: [field] for number, field in enumerate(_FIELDS)}
     return fixed

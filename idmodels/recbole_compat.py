@@ -26,6 +26,9 @@ INSTALL = "pip install --no-deps recbole==1.2.1"
 # Names that numpy 2 removed and RecBole's Config still reads.
 _REMOVED = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
 
+# Where RecBole is given a GPU, it asks CUDA for it with all others hidden, and the process keeps that one for good.
+_NO_GPU = {"use_gpu": False, "gpu_id": ""}
+
 _CLASSES = {"sasrec": "SASRec", "gru4rec": "GRU4Rec", "bert4rec": "BERT4Rec", "srgnn": "SRGNN"}
 
 _TRANSFORMER_KEYS = {
@@ -76,13 +79,15 @@ def require_recbole() -> None:
 def recbole_config(model: str, dataset: str, overrides: dict[str, Any]) -> "Config":
     """RecBole's Config of a model and dataset by RecBole's names, ``overrides`` on top; nothing is written to disk.
 
+    Its device is the CPU, whatever the overrides say: a model moves afterwards, as any module does.
+
     RecBole evaluates strings among the overrides as Python: never pass it text from a file.
     """
     require_recbole()
     with _isolated():
         from recbole.config import Config
 
-        return Config(model=model, dataset=dataset, config_dict=dict(overrides))
+        return Config(model=model, dataset=dataset, config_dict=overrides | _NO_GPU)
 
 
 def recbole_class_name(settings: IDSettings) -> str:
@@ -119,7 +124,7 @@ def from_recbole(config: dict[str, Any]) -> IDSettings:
 def recbole_model(n_items: int, settings: IDSettings) -> nn.Module:
     """RecBole's own class over N rows, freshly initialised, on the CPU; no dataset is read."""
     name = recbole_class_name(settings)
-    config = recbole_config(name, "none", to_recbole(settings) | {"use_gpu": False, "gpu_id": ""})
+    config = recbole_config(name, "none", to_recbole(settings))
     model: nn.Module = config.model_class(config, SimpleNamespace(num=lambda field: n_items))
     return model
 

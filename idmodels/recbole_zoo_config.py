@@ -39,7 +39,7 @@ def zoo_config(name: str, data: ZooData, overrides: dict[str, Any], max_length: 
             raise IDModelError(f"{name} has no setting {key!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
         if isinstance(value, str) and not re.fullmatch(r"\w*", value):
             raise IDModelError(f"{name}: {key} must be a plain word, got {value!r}")
-    fixed = {"MAX_ITEM_LIST_LENGTH": max_length, "train_neg_sample_args": None, "use_gpu": False, "gpu_id": ""}
+    fixed = {"MAX_ITEM_LIST_LENGTH": max_length, "train_neg_sample_args": None}
     if _CANDIDATES in known:
         fixed[_CANDIDATES] = min(int(known[_CANDIDATES]), data.n_items)
     config = recbole_config(name, "none", fixed | overrides | _features(name, data))

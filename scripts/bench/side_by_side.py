@@ -65,12 +65,10 @@ def our_data(dataset: str, cache: str) -> TrainingData:
 
 
 def recbole_settings(settings: IDSettings, dataset: str, scratch: str, **overrides: Any) -> Any:
-    """RecBole's Config on the CPU, with full softmax, leave-one-out and its folders in ``scratch``."""
+    """RecBole's Config, with full softmax, leave-one-out and its folders in ``scratch``."""
     fixed = {
         "data_path": str(known_folder(dataset).parent),
         "load_col": COLUMNS,
-        "use_gpu": False,
-        "gpu_id": "",
         "checkpoint_dir": str(Path(scratch, "saved")),
         "show_progress": False,
         "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},

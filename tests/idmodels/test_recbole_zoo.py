@@ -1,5 +1,6 @@
 """Every sequential model of RecBole through `ZooModel`, on a cycle of twelve items."""
 
+import os
 import random
 import re
 from pathlib import Path
@@ -205,6 +206,17 @@ def test_data_that_do_not_fit() -> None:
 def test_wrong_settings(config: dict, message: str) -> None:
     with pytest.raises(IDModelError, match=re.escape(message)):
         zoo_config("SASRec", ZooData(5), config, 8, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("overrides", [{}, {"use_gpu": True, "gpu_id": "1"}])
+def test_recbole_asks_for_no_gpu_and_hides_none(overrides: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: bool(asked.append(True)))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    config = recbole_config("SASRec", "none", {"train_neg_sample_args": None, **overrides})
+    assert config["device"] == torch.device("cpu")
+    assert not asked  # with the devices that RecBole sets meanwhile, it would be the answer for the whole process
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
 
 
 def test_too_long_a_history_and_masks_that_hide_nothing() -> None:

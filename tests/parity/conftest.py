@@ -11,7 +11,7 @@ import pytest
 from idmodels.recbole_compat import recbole_config
 
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
-CPU = {"loss_type": "CE", "train_neg_sample_args": None, "use_gpu": False, "gpu_id": "", "eval_args": LEAVE_ONE_OUT}
+FIXED = {"loss_type": "CE", "train_neg_sample_args": None, "eval_args": LEAVE_ONE_OUT}
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def recbole_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """RecBole's sequential dataset with its train, valid and test part: ``recbole_parts(dataset, key=value, ...)``."""
 
     def build(dataset: str, **overrides: Any) -> SimpleNamespace:
-        config = recbole_config("SASRec", dataset, CPU | {"checkpoint_dir": str(tmp_path / "saved")} | overrides)
+        config = recbole_config("SASRec", dataset, FIXED | {"checkpoint_dir": str(tmp_path / "saved")} | overrides)
         from recbole.data import create_dataset
 
         with warnings.catch_warnings():

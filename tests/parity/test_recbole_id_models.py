@@ -233,9 +233,7 @@ def test_recboles_trainer_resumes_from_the_export(
     save_id_model(ours, tmp_path / "saved", None)
     export_id_model(tmp_path / "saved", tmp_path / "recbole")
     theirs = recbole_model(N_ITEMS, settings)
-    config = recbole_config(
-        recbole_class_name(settings), "none", to_recbole(settings) | {"use_gpu": False, "gpu_id": ""}
-    )
+    config = recbole_config(recbole_class_name(settings), "none", to_recbole(settings))
     from recbole.trainer import Trainer
 
     Trainer(config, theirs).resume_checkpoint(tmp_path / "recbole" / "model.pth")

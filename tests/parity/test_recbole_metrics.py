@@ -29,8 +29,6 @@ def evaluator() -> SimpleNamespace:
     overrides = {
         "loss_type": "CE",
         "train_neg_sample_args": None,
-        "use_gpu": False,
-        "gpu_id": "",
         "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
         "metrics": ["Hit", "NDCG", "MRR"],
         "topk": list(CUTOFFS),
