@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from idmodels.click import DISLIKED, ClickBatch, ClickModel
 from idmodels.click_layers import real_positions
@@ -19,6 +19,7 @@ from idmodels.click_settings import ClickSettings
 from idmodels.errors import IDModelError
 from idmodels.precision import multiplies_in
 from idmodels.recbole_compat import recbole_config
+from idmodels.recbole_holder import RecBoleHolder
 from idmodels.recbole_names import context_names, zoo_name, zoo_names
 from idmodels.recbole_stub import ZooData, interaction
 from idmodels.recbole_zoo import ZooModel
@@ -82,13 +83,15 @@ class RecBoleClicks(ClickModel):
         raise IDModelError(f"{self.settings.model} cannot take item features; switch bridges.knowledge off or use din")
 
 
-class ContextClicks(RecBoleClicks):
+class ContextClicks(RecBoleHolder, RecBoleClicks):
     """A context-aware model."""
 
     def __init__(self, name: str, n_items: int, n_users: int, settings: ClickSettings) -> None:
         super().__init__(n_items, settings)
         config = recbole_config(name, "none", _config(name, settings.width))
         self.inner = config.model_class(config, _dataset(n_items, n_users))
+        if name == "FwFM":  # RecBole neither trains nor saves the weights of its pairs of fields
+            self.inner.weight = nn.Parameter(self.inner.weight.detach())
 
     def own_table(self) -> Tensor:
         """See `ClickModel`: the vectors of targets; those of the lists are apart."""

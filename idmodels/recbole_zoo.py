@@ -22,6 +22,7 @@ from torch.nn.utils import parametrize
 
 from idmodels.errors import IDModelError
 from idmodels.prefix_rows import draw_negatives
+from idmodels.recbole_holder import RecBoleHolder
 from idmodels.recbole_names import zoo_name
 from idmodels.recbole_stub import StubDataset, ZooData, interaction
 from idmodels.recbole_zoo_config import batch_transform, own_settings, zoo_config
@@ -43,7 +44,7 @@ _STATES = frozenset(
 ) | frozenset(("SASRecF", "SINE", "SRGNN", "STAMP"))
 
 
-class ZooModel(nn.Module):
+class ZooModel(RecBoleHolder):
     """One of RecBole's sequential models.
 
     name: see `zoo_names`, with or without the prefix ``recbole:``, in any case. config: RecBole's own keys of the
@@ -81,15 +82,6 @@ class ZooModel(nn.Module):
         """What states are multiplied with, [N, D]: the item vectors; CORE's of length 1."""
         table = self.item_table()
         return F.normalize(table, dim=1) if self.name == "CORE" else table
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ZooModel":
-        """RecBole's models note the device they were made for: it goes with the weights."""
-        super()._apply(fn, recurse)
-        device = self.item_embedding.weight.device
-        for module in self.model.modules():
-            if "device" in vars(module):
-                module.device = device
-        return self
 
     @property
     def item_embedding(self) -> nn.Embedding:

@@ -1,12 +1,14 @@
 """What every registered click model must do."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from idmodels import recbole_clicks
 from idmodels.click import DISLIKED, LIKED, ClickBatch, ClickModel
 from idmodels.click_registry import click_model_names, create_click_model
 from idmodels.click_settings import ClickSettings
@@ -201,6 +203,12 @@ def test_state_dict_round_trip(make: Callable[..., ClickModel]) -> None:
     assert torch.equal(other.eval().logits(_example()), model.logits(_example()))
 
 
+def test_a_weight_that_recbole_leaves_out_is_trained_and_saved() -> None:
+    model = _make("recbole:FwFM")
+    model.loss(_example()).backward()
+    assert model.state_dict(keep_vars=True)["inner.weight"].grad.abs().sum() > 0
+
+
 def test_too_long_a_history_is_refused(make: Callable[..., ClickModel]) -> None:
     with pytest.raises(IDModelError, match="histories of 9 items, but this model reads at most 8"):
         make().logits(_rows([[1] * 9] * 2, [9, 9], [1, 1]))
@@ -238,6 +246,14 @@ def test_every_context_aware_model_of_recbole_learns(name: str) -> None:
         optimizer.step()
     assert losses[-1] < losses[0]
     assert model.logits(batch).isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in context_names() if name not in UNSUPPORTED])
+def test_every_context_aware_model_of_recbole_moves_to_another_device(name: str, monkeypatch) -> None:
+    monkeypatch.setattr(recbole_clicks, "multiplies_in", lambda *given: nullcontext())  # autocast has no meta device
+    model, batch = _make(f"recbole:{name}").to("meta"), _example().to("meta")
+    assert model.logits(batch).device.type == "meta"
+    assert model.user_state(batch).device.type == "meta"
 
 
 @pytest.mark.parametrize(

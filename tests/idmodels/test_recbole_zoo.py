@@ -208,6 +208,21 @@ def test_wrong_settings(config: dict, message: str) -> None:
         zoo_config("SASRec", ZooData(5), config, 8, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("name", ["FDSA", "GRU4RecF", "SASRecF", "TransRec"])
+def test_a_model_works_on_the_device_that_it_is_moved_to(name: str) -> None:
+    items, lengths, _, users = (column.to("meta") for column in _rows())
+    model = _make(name).to("meta")
+    assert model.scores(items, lengths, users).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", ["DIEN", "DIN", "KSR"])
+def test_tensors_beside_the_weights_move_with_them(name: str) -> None:
+    kept = [value for part in _make(name).to("meta").modules() for value in vars(part).values()]
+    devices = [value.device.type for value in kept if isinstance(value, Tensor)]
+    assert devices
+    assert set(devices) == {"meta"}
+
+
 @pytest.mark.parametrize("overrides", [{}, {"use_gpu": True, "gpu_id": "1"}])
 def test_recbole_asks_for_no_gpu_and_hides_none(overrides: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
