@@ -25,5 +25,5 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def multiplies_in(dtype: torch.dtype, device: torch.device) -> torch.autocast:
-    """Context in which products are made in ``dtype``; float32 changes nothing."""
+    """Context in which products are made in ``dtype``; float32: as they come, also inside of another such context."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)

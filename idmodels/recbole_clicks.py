@@ -19,7 +19,7 @@ from idmodels.click_settings import ClickSettings
 from idmodels.errors import IDModelError
 from idmodels.precision import multiplies_in
 from idmodels.recbole_compat import recbole_config
-from idmodels.recbole_holder import RecBoleHolder
+from idmodels.recbole_holder import RecBoleHolder, undo_sigmoid
 from idmodels.recbole_names import context_names, zoo_name, zoo_names
 from idmodels.recbole_stub import ZooData, interaction
 from idmodels.recbole_zoo import ZooModel
@@ -33,7 +33,6 @@ UNSUPPORTED = {
     "GRU4RecCPR": "it does not score single items",
     "SASRecCPR": "it does not score single items",
 }
-_EDGE = 1e-6  # RecBole's models end in a sigmoid, which is undone here
 
 
 def create_recbole_clicks(n_items: int, n_users: int, settings: ClickSettings) -> ClickModel:
@@ -106,9 +105,10 @@ class ContextClicks(RecBoleHolder, RecBoleClicks):
         return pooled.flatten(1)
 
     def logits(self, batch: ClickBatch) -> Tensor:
-        """See `ClickModel`."""
-        probability: Tensor = self.inner.predict(self._columns(batch))
-        return torch.logit(probability.view(-1), _EDGE)
+        """See `ClickModel`; in float32: RecBole's models end in a sigmoid, which is undone here."""
+        with multiplies_in(torch.float32, batch.targets.device):
+            probability: Tensor = self.inner.predict(self._columns(batch))
+        return undo_sigmoid(probability.view(-1))
 
     def loss(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`: RecBole's own, its regularisation included; always in float32.
@@ -153,8 +153,9 @@ class ZooClicks(RecBoleClicks):
         return torch.cat([mean, last * (batch.lengths > 0).unsqueeze(1)], dim=1)
 
     def logits(self, batch: ClickBatch) -> Tensor:
-        """See `ClickModel`; 0 after an empty history."""
-        return self.zoo.target_scores(batch.histories, batch.lengths, batch.targets, batch.users)
+        """See `ClickModel`; 0 after an empty history. In float32: some of RecBole's models end in a sigmoid."""
+        with multiplies_in(torch.float32, batch.targets.device):
+            return self.zoo.target_scores(batch.histories, batch.lengths, batch.targets, batch.users)
 
 
 def _config(name: str, width: int) -> dict[str, Any]:

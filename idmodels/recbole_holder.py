@@ -6,6 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+_EDGE = 1e-6  # of float32: no number of bfloat16 is that near to one
+
 
 class RecBoleHolder(nn.Module):
     """A module with RecBole's models inside.
@@ -33,3 +35,8 @@ def _follow(module: nn.Module, device: torch.device) -> None:
             noted[name] = value.detach().to(device)
         elif isinstance(value, Interaction):
             noted[name] = value.to(device)
+
+
+def undo_sigmoid(probability: Tensor) -> Tensor:
+    """The logits of probabilities of any shape, in float32, finite (14 at most) for 0 and 1 too."""
+    return torch.logit(probability.float(), _EDGE)

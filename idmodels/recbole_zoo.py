@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 
 from idmodels.errors import IDModelError
 from idmodels.prefix_rows import draw_negatives
-from idmodels.recbole_holder import RecBoleHolder
+from idmodels.recbole_holder import RecBoleHolder, undo_sigmoid
 from idmodels.recbole_names import zoo_name
 from idmodels.recbole_stub import StubDataset, ZooData, interaction
 from idmodels.recbole_zoo_config import batch_transform, own_settings, zoo_config
@@ -199,7 +199,7 @@ class ZooModel(RecBoleHolder):
         batch.update(interaction({self._item: targets}))
         scores: Tensor = self.model.predict(batch).view(-1)
         if self.name in _CLICK_MODELS:
-            scores = torch.logit(scores, 1e-6)
+            scores = undo_sigmoid(scores)
         return scores * (lengths > 0)
 
     def finetune(self) -> None:

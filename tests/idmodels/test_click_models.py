@@ -257,6 +257,21 @@ def test_every_context_aware_model_of_recbole_moves_to_another_device(name: str,
 
 
 @pytest.mark.parametrize(
+    ("name", "last"),
+    [("DIN", "dnn_predict_layers"), ("DIEN", "dnn_predict_layer"), ("DeepFM", "deep_predict_layer")],
+)
+def test_recboles_sigmoid_is_undone_under_autocast_and_at_its_ends(name: str, last: str) -> None:
+    model, batch = _make(f"recbole:{name}").eval(), _example()
+    bias = model.inner.get_submodule(last).bias
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        before = model.logits(batch)
+        bias += 7.0  # bfloat16 has no number between 0.996 and 1, where the sigmoid now is
+        assert torch.allclose(model.logits(batch), before + 7.0, atol=1e-2)
+        bias += 100.0
+        assert torch.allclose(model.logits(batch), torch.tensor(13.8), atol=0.1)
+
+
+@pytest.mark.parametrize(
     ("wrong", "hint"),
     [
         ("dinn", "unknown click model 'dinn'; did you mean 'din'"),
