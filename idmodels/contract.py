@@ -38,8 +38,6 @@ class IDModel(nn.Module, ABC):
 
     causal: ClassVar[bool] = True
     """Whether position t of `encode` has seen items 0..t only, so that one pass trains every position."""
-    ordered: ClassVar[bool] = True
-    """Whether the order of a history matters to it."""
     any_table: ClassVar[bool] = False
     """Whether `encode` knows an item by its row of ``table`` alone, so that a table of more rows than N serves too."""
     own_loss: ClassVar[str] = ""

@@ -24,7 +24,6 @@ from idmodels.settings import IDSettings
 class LightGCN(IDModel):
     """``settings.layers`` round trips over the graph; dropout on the history's items. It knows no order."""
 
-    ordered = False
     item_degrees: Tensor
     """[N] users of each item in the graph, at least 1; saved with the model."""
     to_users: Tensor | None

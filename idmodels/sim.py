@@ -75,12 +75,8 @@ class SIM(EmbeddedClicks):
         searched = self._search_logits(table, batch)
         return loss + self.settings.search_weight * F.binary_cross_entropy_with_logits(searched.float(), labels)
 
-    @torch.no_grad()
-    def find(self, batch: ClickBatch) -> tuple[Tensor, Tensor]:
+    def find(self, table: Tensor, batch: ClickBatch) -> tuple[Tensor, Tensor]:
         """Positions of the found items, [B, K'] in time order, and which of them are real, [B, K'] bool; K' <= K."""
-        return self._find(self.item_table(), batch)
-
-    def _find(self, table: Tensor, batch: ClickBatch) -> tuple[Tensor, Tensor]:
         histories, targets = batch.histories, batch.targets
         fit = real_positions(histories, batch.lengths)
         if self.item_categories is not None:
@@ -96,7 +92,7 @@ class SIM(EmbeddedClicks):
     def _state(self, table: Tensor, batch: ClickBatch) -> Tensor:
         self.check_length(batch.histories)
         target = F.embedding(batch.targets, table)  # [B, D]
-        positions, found = self._find(table.detach(), batch)
+        positions, found = self.find(table.detach(), batch)
         items = self._items(table, batch, positions)  # [B, K, D]
         distances = (batch.lengths.unsqueeze(1) - positions).clamp(min=1)
         keys = items + self.distance_embedding(distances.float().log2().long().clamp(max=_DISTANCES - 1))

@@ -12,8 +12,6 @@ from hybrid.data.tables import open_csv, open_parquet
 from hybrid.errors import UserError, nearest
 
 TYPES = ("token", "token_seq", "float", "float_seq")
-ID_TYPES = ("token",)
-NUMBER_TYPES = ("float",)
 OPENERS = {".csv": open_csv, ".parquet": open_parquet}
 
 

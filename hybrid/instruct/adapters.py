@@ -12,7 +12,7 @@ from bridges.lora.routers import Mixture, group_name
 from bridges.lora.settings import Combine
 from hybrid.config.schema import Config, LoRAConfig, MixtureConfig
 from hybrid.errors import UserError
-from hybrid.llm.adapter import CONFIG_FILE, WEIGHTS_FILE, attach_adapter, load_adapter, save_adapter
+from hybrid.llm.adapter import CONFIG_FILE, WEIGHTS_FILE, load_adapter, save_adapter
 from hybrid.llm.backbone import Backbone
 from hybrid.llm.quiet import quiet_transformers
 from hybrid.training.run_directory import read_json, replace_directory, write_json
@@ -146,11 +146,6 @@ def store_merged(backbone: Backbone, adapters: list[Weights], router: Mixture, c
 
     directory.parent.mkdir(parents=True, exist_ok=True)
     replace_directory(directory, fill)
-
-
-def plain_adapter(backbone: Backbone, lora: LoRAConfig) -> "PeftModel":
-    """A plain adapter on the backbone, ready to be trained."""
-    return attach_adapter(backbone, lora)
 
 
 def _identity(backbone: Backbone) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from hybrid.instruct.adapters import (
     is_stored,
     load_stored,
     mixture,
-    plain_adapter,
     store_adapter,
     store_merged,
 )
@@ -34,7 +33,7 @@ from hybrid.instruct.examples import Examiner, Example, without
 from hybrid.instruct.learner import InstructionLearner
 from hybrid.instruct.ranking import Questions, grouped_metrics, question_ranks
 from hybrid.instruct.speaker import Speaker
-from hybrid.llm.adapter import save_adapter
+from hybrid.llm.adapter import attach_adapter, save_adapter
 from hybrid.llm.vocabulary import load_vocabulary
 from hybrid.system import choose_device, load_llm
 from hybrid.training.clock import Clock
@@ -65,7 +64,7 @@ class MixedRecommender:
         device = choose_device(config.device)
         self.backbone = load_llm(config, data.item_text, device)
         self.examiner = Examiner(self.domain, self.backbone.tokenizer, config)
-        self.plain: PeftModel = plain_adapter(self.backbone, config.llm.lora)
+        self.plain: PeftModel = attach_adapter(self.backbone, config.llm.lora)
         self.speaker = Speaker(self.plain, load_vocabulary(self.backbone))
         seen = data.popularity() > 0
         self.questions = Questions(

@@ -18,13 +18,12 @@ from hybrid.whole_files import written_beside
 
 
 class RunDirectory:
-    """Paths of a run: config, environment, metrics, checkpoints, best models, log."""
+    """Paths of a run: config, environment, checkpoints, best models, log."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
         self.environment = path / "environment.json"
-        self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
         self.best_id = path / "best" / "id"
         self.best_llm = path / "best" / "llm"

@@ -82,9 +82,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         if self.safeguard is not None:
             self.stopping["id"].best = self.safeguard.fall_back(self.stopping["id"].best)
         best = {
-            f"best_valid/{side}": stopping.best or 0.0
-            for side, stopping in self.stopping.items()
-            if stopping.best is not None
+            f"best_valid/{side}": stopping.best for side, stopping in self.stopping.items() if stopping.best is not None
         }
         self.validator.finish(best)
         self.monitor.close()

@@ -26,6 +26,10 @@ def _batch(histories: Tensor, lengths: Tensor, targets: Tensor, labels: Tensor |
     return ClickBatch(zeros, histories, torch.zeros_like(histories), lengths, targets, labels)
 
 
+def _find(model: SIM, batch: ClickBatch) -> tuple[Tensor, Tensor]:
+    return model.find(model.item_table().detach(), batch)
+
+
 def _planted(rows: int, generator: torch.Generator) -> tuple[ClickBatch, Tensor]:
     """512 behaviours; one of them, 500 steps back or a little more, is the partner of the target where it is clicked.
 
@@ -49,7 +53,7 @@ def _auc_and_hits(model: SIM, steps: int) -> tuple[float, float]:
         optimizer.step()
     batch, places = _planted(400, generator)
     labels = batch.labels
-    positions, real = model.eval().find(batch)
+    positions, real = _find(model.eval(), batch)
     hits = ((positions == places.unsqueeze(1)) & real).any(dim=1)[labels == 1]
     with torch.no_grad():
         logits = model.logits(batch)
@@ -77,7 +81,7 @@ def test_untrained_soft_search_finds_the_target_itself() -> None:
     model = _make(found_items=2).eval()
     histories = torch.randint(1, 31, (1, LENGTH), generator=torch.Generator().manual_seed(0))
     histories[0, 12] = 35
-    positions, real = model.find(_batch(histories, torch.tensor([LENGTH]), torch.tensor([35])))
+    positions, real = _find(model, _batch(histories, torch.tensor([LENGTH]), torch.tensor([35])))
     assert 12 in positions[0].tolist()
     assert real.all()
 
@@ -86,7 +90,7 @@ def test_found_by_hand() -> None:
     # Category 1 holds items 31 and 36; the last two of its three behaviours, in time order, none beyond the length.
     model = _make(search="hard", found_items=2).eval()
     histories = torch.tensor([[31, 36, 5, 31, 32, 36], [5, 6, 36, 7, 0, 0], [5, 6, 7, 8, 0, 0]])
-    positions, real = model.find(_batch(histories, torch.tensor([5, 4, 4]), torch.tensor([36, 31, 31])))
+    positions, real = _find(model, _batch(histories, torch.tensor([5, 4, 4]), torch.tensor([36, 31, 31])))
     assert positions[0].tolist() == [1, 3]
     assert real[0].tolist() == [True, True]
     assert positions[1][real[1]].tolist() == [2]
@@ -98,7 +102,7 @@ def test_soft_search_keeps_the_largest_inner_products() -> None:
     history = torch.randperm(40, generator=torch.Generator().manual_seed(5)).unsqueeze(0) + 1
     table = model.item_table().detach()
     scores = table[history[0, :30]] @ table[9]
-    positions, real = model.find(_batch(history, torch.tensor([30]), torch.tensor([9])))
+    positions, real = _find(model, _batch(history, torch.tensor([30]), torch.tensor([9])))
     assert positions[0].tolist() == scores.topk(3).indices.sort().values.tolist()
     assert real.all()
 
@@ -124,6 +128,6 @@ def test_one_shared_category_is_enough_and_no_category_is_none_shared() -> None:
     categories = torch.tensor([[0, 0], [1, 2], [2, 0], [3, 1], [3, 0], [0, 0], [0, 0]])
     model = SIM(7, ClickSettings(model="sim", search="hard", width=8, found_items=3, max_length=5), categories)
     histories = torch.tensor([[2, 3, 4, 5, 1], [5, 6, 5, 6, 2]])
-    positions, real = model.find(_batch(histories, torch.tensor([5, 5]), torch.tensor([1, 5])))
+    positions, real = _find(model, _batch(histories, torch.tensor([5, 5]), torch.tensor([1, 5])))
     assert positions[0][real[0]].tolist() == [0, 1, 4]
     assert not real[1].any()

@@ -127,7 +127,7 @@ def test_a_hard_search_finds_what_shares_the_targets_category(tiny, tmp_path):
     trainer = make_trainer(tiny(*settings), tmp_path / "run")
     model, text = trainer.system.id_model, trainer.system.data.item_text
     batch = next(trainer.learners["id"].stream())[0]
-    positions, real = model.find(batch)
+    positions, real = model.find(model.item_table(), batch)
     assert real.any()
     for row, (places, there) in enumerate(zip(positions, real, strict=True)):
         wanted = text[batch.targets[row]][0]

@@ -16,10 +16,10 @@ from hybrid.config.schema import (
     ScorerConfig,
 )
 from hybrid.data.split import Histories
-from hybrid.instruct.adapters import plain_adapter
 from hybrid.instruct.domains import Domain
 from hybrid.instruct.examples import Examiner
 from hybrid.instruct.speaker import Speaker
+from hybrid.llm.adapter import attach_adapter
 from hybrid.llm.backbone import Backbone, load_backbone
 from hybrid.llm.vocabulary import load_vocabulary
 
@@ -50,7 +50,7 @@ def backbone(config: Config, tmp_path) -> Backbone:
 @pytest.fixture
 def speaker(backbone: Backbone, config: Config) -> Speaker:
     """With a plain adapter that changes something."""
-    lm = plain_adapter(backbone, config.llm.lora)
+    lm = attach_adapter(backbone, config.llm.lora)
     generator = torch.Generator().manual_seed(0)
     for name, weight in lm.named_parameters():
         if "lora_" in name:

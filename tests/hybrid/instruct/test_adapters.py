@@ -15,13 +15,13 @@ from hybrid.instruct.adapters import (
     is_stored,
     load_stored,
     mixture,
-    plain_adapter,
     store_adapter,
     store_merged,
 )
 from hybrid.instruct.entropy import answer_entropy, minimise_entropy
 from hybrid.instruct.learner import InstructionLearner
 from hybrid.instruct.speaker import Speaker
+from hybrid.llm.adapter import attach_adapter
 from hybrid.llm.backbone import load_backbone
 from hybrid.llm.vocabulary import load_vocabulary
 
@@ -39,7 +39,7 @@ def random_state(lm, seed: int, size: float = 0.3) -> dict[str, torch.Tensor]:
 def another(config, tmp_path, **changes):
     llm = replace(config.llm, **changes)
     backbone = load_backbone(llm, tmp_path, torch.device("cpu"))
-    return backbone, plain_adapter(backbone, llm.lora)
+    return backbone, attach_adapter(backbone, llm.lora)
 
 
 def test_a_stored_adapter_loads_and_says_where_it_is_from(speaker, backbone, config, tmp_path) -> None:
