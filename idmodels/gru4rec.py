@@ -37,7 +37,15 @@ class GRU4Rec(IDModel):
         return self.tempered(self.dense(self._read(dropout(embedded, self.settings.dropout, self.training))))
 
     def _read(self, embedded: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and embedded.device.type == "cpu":
+        if embedded.device.type != "cpu":
+            return self._read_as_weights_are(embedded)
+        if torch.is_grad_enabled():
             return gru(self.gru_layers, embedded)
         hidden: Tensor = self.gru_layers(embedded)[0]
+        return hidden
+
+    def _read_as_weights_are(self, embedded: Tensor) -> Tensor:
+        """Under autocast CUDA's GRU is in float16 whatever dtype was asked for, and nobody here scales the loss."""
+        with torch.autocast(embedded.device.type, enabled=False):
+            hidden: Tensor = self.gru_layers(embedded.to(self.dense.weight.dtype))[0]
         return hidden

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from idmodels.gru4rec import GRU4Rec
 from idmodels.recurrent import gru
+from idmodels.settings import IDSettings
 
 
 def _results(layers: nn.GRU, inputs: Tensor, ours: bool) -> list[Tensor]:
@@ -35,3 +37,27 @@ def test_autocast_stays_near_the_float32_result() -> None:
     assert rounded[0].dtype == torch.bfloat16
     for near, value in zip(rounded, exact, strict=True):
         assert (near.float() - value).norm() < 0.02 * value.norm()
+
+
+class _OnCuda(Tensor):
+    """Computed on the CPU; says that it is on a GPU."""
+
+    device = torch.device("cuda")
+
+
+def test_on_a_gpu_autocast_does_not_reach_the_recurrence(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = GRU4Rec(9, IDSettings("gru4rec", width=8, max_length=5, inner_width=6))
+    seen: list[tuple[bool, torch.dtype]] = []
+
+    def read(embedded: Tensor) -> tuple[Tensor]:
+        seen.append((torch.is_autocast_enabled("cuda"), embedded.dtype))
+        return (embedded[:, :, :6],)
+
+    monkeypatch.setattr(model.gru_layers, "forward", read)
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        model.encode(torch.tensor([[1, 2, 3]]).as_subclass(_OnCuda), model.item_table().to(torch.bfloat16))
+        assert torch.is_autocast_enabled("cuda")
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+    assert seen == [(False, torch.float32)]
