@@ -44,28 +44,35 @@ def train_epoch(
     loss: Loss = full_softmax,
     dtype: torch.dtype = torch.float32,
 ) -> float:
-    """One step per batch; mean loss over the targets. ``clip_norm`` bounds the gradient's norm, 0: unbounded.
+    """One step per batch, on the model's device; mean loss over the targets.
 
-    Products are made in ``dtype``, float32 or bfloat16 (`idmodels.precision`).
+    ``clip_norm`` bounds the gradient's norm, 0: unbounded. Products are made in ``dtype``, float32 or bfloat16
+    (`idmodels.precision`).
     Raises IDModelError for a batch whose loss or gradient is not finite, before the weights follow it.
     """
     model.train()
-    total, targets = 0.0, 0
+    device, total, targets = model.item_embedding.weight.device, 0.0, 0
     for number, batch in enumerate(batches):
         optimizer.zero_grad(set_to_none=True)
-        with multiplies_in(dtype, model.item_embedding.weight.device):
-            value, scored = sequence_loss(model, batch, loss=loss)
-        if not torch.isfinite(value):
-            raise IDModelError(f"the loss of batch {number} is {value.item()}; the weights are those before it")
+        with multiplies_in(dtype, device):
+            value, scored = sequence_loss(model, batch.to(device), loss=loss)
         value.backward()
         norm = clip_grad_norm_(model.parameters(), clip_norm or math.inf)
-        if not torch.isfinite(norm):
-            raise IDModelError(f"the gradient of batch {number} is {norm.item()}; the weights are those before it")
+        mean = _checked(value, norm, number)
         optimizer.step()
         count = len(scored.targets) if scored is not None else int((batch.targets != 0).sum())
-        total += value.item() * count
+        total += mean * count
         targets += count
     return total / max(targets, 1)
+
+
+def _checked(loss: Tensor, norm: Tensor, number: int) -> float:
+    """The loss as a number; both are read at once, since a GPU waits each time it is asked."""
+    values = torch.stack([loss.detach(), norm]).tolist()
+    for what, value in zip(("loss", "gradient"), values, strict=True):
+        if not math.isfinite(value):
+            raise IDModelError(f"the {what} of batch {number} is {value}; the weights are those before it")
+    return float(values[0])
 
 
 def fit(
@@ -75,12 +82,13 @@ def fit(
     learning_rate: float = 1e-3,
     loss: LossSettings = LossSettings(),  # noqa: B008 (frozen)
 ) -> list[float]:
-    """Train for so many epochs with a fresh optimiser; mean loss of each.
+    """Train for so many epochs with a fresh optimiser, on the model's device; mean loss of each.
 
     Raises IDModelError for an item id that the model does not know, and as `train_epoch` does.
     """
     model.check_items(torch.from_numpy(batches.items))
     model.read_interactions(batches.items, batches.starts, batches.ends)
     counts = torch.from_numpy(np.bincount(batches.items, minlength=model.n_items))
-    chosen, optimizer = create_loss(loss, counts), create_optimizer(model, learning_rate)
+    chosen = create_loss(loss, counts.to(model.item_embedding.weight.device))
+    optimizer = create_optimizer(model, learning_rate)
     return [train_epoch(model, batches.epoch(epoch), optimizer, loss=chosen) for epoch in range(epochs)]

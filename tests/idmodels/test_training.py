@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
+from idmodels import training
 from idmodels.batches import IDBatch, IDBatches
 from idmodels.contract import IDModel
 from idmodels.errors import IDModelError
@@ -121,6 +123,44 @@ def test_clipping_bounds_the_step(model: IDModel) -> None:
     train_epoch(model, [BATCH], optimizer, clip_norm=0.01)
     after = torch.cat([weight.detach().flatten() for weight in model.parameters()])
     assert (after - before).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+class _SeenError(Exception):
+    """Training got as far as was asked."""
+
+
+def test_batches_and_counts_go_to_the_models_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+
+    def loss_of(model: IDModel, batch: IDBatch, loss: object) -> None:
+        devices.extend(part.device.type for part in (batch.items, batch.targets, batch.rows))
+        raise _SeenError
+
+    monkeypatch.setattr(training, "multiplies_in", lambda *given: nullcontext())  # autocast has no meta device
+    monkeypatch.setattr(training, "create_optimizer", lambda model, rate: torch.optim.SGD(model.parameters(), rate))
+    monkeypatch.setattr(training, "create_loss", lambda loss, counts: devices.append(counts.device.type))
+    monkeypatch.setattr(training, "sequence_loss", loss_of)
+    batches = IDBatches(np.array([1, 2, 3]), np.array([0]), np.array([3]), 5, 8, 1)
+    with pytest.raises(_SeenError):
+        fit(create_id_model(6, IDSettings(max_length=5)).to("meta"), batches, epochs=1)
+    assert devices == ["meta"] * 4
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_follow() -> None:
+    model = create_id_model(13, IDSettings(max_length=5))
+    model.item_embedding.weight.register_hook(lambda gradient: gradient / 0)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    with pytest.raises(IDModelError, match="the gradient of batch 0 is inf; the weights are those before it"):
+        train_epoch(model, [BATCH], create_optimizer(model, learning_rate=0.1))
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_a_step_reads_no_number_alone(single_numbers) -> None:
+    model = create_id_model(13, IDSettings(max_length=5))
+    optimizer = create_optimizer(model, learning_rate=0.1)
+    with single_numbers:
+        train_epoch(model, [BATCH], optimizer, loss=lambda states, table, targets: (states @ table.T).square().mean())
+    assert single_numbers.read == 0
 
 
 def test_an_unknown_item_is_refused_before_training() -> None:
