@@ -98,29 +98,29 @@ class Learner(ABC, Generic[Batch]):
         """Learn from one batch; the parts of the loss, the gradient's norm and the learning rate.
 
         Raises:
-            UserError: the loss or its gradient is not finite; nothing was changed by this batch.
+            UserError: the loss or its gradient is not finite; this batch changed no weight.
         """
         losses = self.losses(batch)
         total = torch.stack(list(losses.values())).sum()
-        self._check_finite("loss", total)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf)
-        self._check_finite("gradient norm", norm)
-        logs = {name: value.item() for name, value in losses.items()}
-        logs |= {"loss": total.item(), "gradient_norm": norm.item(), "learning_rate": self.learning_rate}
+        logs = _numbers(losses | {"loss": total, "gradient_norm": norm})
+        self._check_finite("loss", logs["loss"])
+        self._check_finite("gradient norm", logs["gradient_norm"])
+        logs["learning_rate"] = self.learning_rate
         self.optimizer.step()
         self.rate.step()
         self.steps += 1
         return logs
 
-    def _check_finite(self, what: str, value: Tensor) -> None:
-        if torch.isfinite(value):
+    def _check_finite(self, what: str, value: float) -> None:
+        if math.isfinite(value):
             return
         count = self.batches_per_epoch()
         epoch, number = (self.epoch, self.batches_done) if self.batches_done else (self.epoch - 1, count)
         raise UserError(
-            f"the {self.side} side's {what} is {value.item()} at its step {self.steps} "
+            f"the {self.side} side's {what} is {value} at its step {self.steps} "
             f"(batch {number} of {count} in epoch {epoch + 1}); the last checkpoint is from before it"
         )
 
@@ -135,6 +135,11 @@ class Learner(ABC, Generic[Batch]):
         for group, rate in zip(self.optimizer.param_groups, self.rate.base_lrs, strict=True):
             group["lr"] = rate * self.rate.lr_lambdas[0](self.steps)
         self.rate._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+
+def _numbers(values: dict[str, Tensor]) -> dict[str, float]:
+    """Scalars as Python's numbers; all are read at once, since a GPU must be waited for each time it is asked."""
+    return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
 
 
 def rate_factor(step: int, config: OptimizerConfig, total_steps: int) -> float:
