@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.config.llm_settings import LLMConfig, PromptConfig, ScorerConfig
-from hybrid.config.schema import Config
+from hybrid.config.schema import Config, DataConfig
 from hybrid.controls import OtherUsers, other_items
+from hybrid.data.sources import find_source
 from hybrid.data.split import TrainingData
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES, Exchange, create_exchange, prefix_width
@@ -264,10 +265,20 @@ def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Back
     """The backbone of a run; UserError where no item has a text for it to read."""
     if not any(texts):
         raise UserError(
-            "no item has a text, so there is nothing for the LLM to read; name the file with one row per item in "
-            "data.item_file (and its text columns in data.text_fields), or train the ID model alone: arm=id_only"
+            f"no item has a text, so there is nothing for the LLM to read; {_way_to_texts(config.data)}, or train the "
+            "ID model alone: arm=id_only"
         )
     return _load_backbone(config, config.llm, device)
+
+
+def _way_to_texts(config: DataConfig) -> str:
+    """What to do about a dataset without item texts, by what it has instead."""
+    source = find_source(config)
+    if source.is_prepared:
+        return f"{config.dataset} was prepared without them: name the raw files in data.dataset and data.item_file"
+    if source.items is None:
+        return "name the file with one row per item in data.item_file (and its text columns in data.text_fields)"
+    return f"{source.items} has none for any of these items: name its text columns in data.text_fields"
 
 
 def _load_backbone(config: Config, llm: LLMConfig, device: torch.device) -> Backbone:

@@ -24,7 +24,7 @@ LEVELS = re.compile(r"\s*\|\s*")
 def item_text(table: RawTable, item_ids: list[str], config: DataConfig, log: Callable[[str], None]) -> list[str]:
     """The text of each of `item_ids`, empty where the file has none.
 
-    Raises UserError where a column is missing or an item stands in the file twice.
+    Raises UserError where a column is missing, an item stands in the file twice, or none of `item_ids` is in it.
     """
     table.require(config.item_field, "item_field", ("token",))
     fields = _chosen_fields(table, config)
@@ -41,11 +41,17 @@ def item_columns(
 ) -> dict[str, list[str]]:
     """Text columns of the file as they stand there, in the order of `item_ids`; empty where the file has none.
 
-    Raises UserError where a column is missing or an item stands in the file twice.
+    Raises UserError where a column is missing, an item stands in the file twice, or none of `item_ids` is in it.
     """
     kinds: dict[str, Kind] = dict.fromkeys(fields, "text")
     columns = table.read({**kinds, config.item_field: "id"})
-    rows = _rows_of(item_ids, columns[config.item_field], table)
+    ids = columns[config.item_field].cast("string").combine_chunks()
+    rows = _rows_of(item_ids, ids, table)
+    if rows.null_count == len(rows):
+        raise UserError(
+            f"{table.path}: none of its {len(ids)} items is among the {len(item_ids)} of {config.dataset}; ids are "
+            f"compared as text, and {config.item_field} is {ids[0].as_py()!r} here and {item_ids[0]!r} there"
+        )
     return {field: [value or "" for value in columns[field].take(rows).to_pylist()] for field in fields}
 
 
@@ -103,12 +109,11 @@ def _matches(table: RawTable, names: Sequence[str], config: DataConfig) -> list[
     return [by_name[name] for name in names if name in by_name]
 
 
-def _rows_of(item_ids: list[str], column: Any, table: RawTable) -> Any:
-    """Row of each item in the file, null where it is not there."""
+def _rows_of(item_ids: list[str], ids: Any, table: RawTable) -> Any:
+    """Row of each item in the file, whose items are `ids`; null where it is not there."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    ids = column.cast(pa.string()).combine_chunks()
     first_rows = pc.index_in(ids, value_set=ids).to_numpy(zero_copy_only=False)
     repeated = np.flatnonzero(first_rows != np.arange(len(ids)))
     if len(repeated):

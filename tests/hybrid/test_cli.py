@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hybrid.cli import main
+from hybrid.config.schema import DataConfig
+from hybrid.data.prepare import prepare
 from idmodels.saved import load_id_model
 
 
@@ -189,17 +191,24 @@ def test_help_is_there(command, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("no text", "no item has a text"),
+        ("no text", "cycle.item has none for any of these items: name its text columns in data.text_fields"),
+        ("prepared", "was prepared without them: name the raw files in data.dataset and data.item_file"),
+        ("no item file", "name the file with one row per item in data.item_file"),
         ("short users", "no user"),
     ],
 )
 def test_untrainable_data_leaves_no_run_directory(change, message, arguments, own_cycle, tmp_path, capsys):
     if change == "no text":
         (own_cycle / "cycle.item").write_text("item_id:token\ttitle:token_seq\ni0\t\n", encoding="utf-8")
-    else:
+    elif change == "short users":
         rows = [line for line in (own_cycle / "cycle.inter").read_text().splitlines() if line[-1] in "012t"]
         (own_cycle / "cycle.inter").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    assert main(["train", *arguments, f"data.dataset={own_cycle}"]) == 2
+    else:
+        (own_cycle / "cycle.item").unlink()
+    dataset = own_cycle
+    if change == "prepared":
+        dataset = prepare(DataConfig(dataset=str(own_cycle), cache_dir=str(tmp_path / "cache"))).path
+    assert main(["train", *arguments, f"data.dataset={dataset}"]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "runs").exists()
 

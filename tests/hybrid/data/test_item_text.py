@@ -37,6 +37,15 @@ def test_items_without_text_are_counted(text):
     assert any("2 of 3 items have no text" in line for line in said)
 
 
+@pytest.mark.parametrize("other", ["a.0", " a", "A"])
+def test_item_ids_of_which_none_is_in_the_interactions(text, other):
+    header, items = ("item_id:token", "title:token_seq"), [(other, "Ant"), ("x", "Bee")]
+    with pytest.raises(UserError) as caught:
+        text(header, items)
+    assert "toy.item: none of its 2 items is among the 3 of " in str(caught.value)
+    assert str(caught.value).endswith(f"toy; ids are compared as text, and item_id is {other!r} here and 'a' there")
+
+
 def test_an_item_file_without_a_title_like_column(text):
     said = []
     assert text(("item_id:token", "weight:float"), [("a", 1)], said.append) == ["", "", ""]
