@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hybrid.data.quotes import check_quotes
 from hybrid.data.raw import Kind, RawTable, bad_row
 from hybrid.errors import UserError
 
@@ -48,7 +49,9 @@ class DelimitedTable(RawTable):
             self._explain(kinds)
             raise UserError(f"{self.path}: {error}") from None
         if table.num_rows == 0:
-            raise UserError(f"{self.path} has a header but no rows")
+            raise UserError(self._no_rows)
+        if self.dialect.quote:
+            check_quotes(self.path, table.num_rows)
         if any(bad_row(table[name], kind) is not None for name, kind in kinds.items()):
             self._explain(kinds)
             raise UserError(f"{self.path}: an empty id, or a number that is not finite")
@@ -58,6 +61,10 @@ class DelimitedTable(RawTable):
         """See `RawTable.where`."""
         line, _ = next(islice(records(self.path, self.dialect), row + 1, None))
         return f"{self.path}, line {line}"
+
+    @property
+    def _no_rows(self) -> str:
+        return f"{self.path} has a header but no rows"
 
     def _read_fast(self, kinds: Mapping[str, Kind]) -> Any:
         import pyarrow as pa
@@ -80,6 +87,10 @@ class DelimitedTable(RawTable):
         )
 
     def _explain(self, kinds: Mapping[str, Kind]) -> None:
+        if next(islice(records(self.path, self.dialect), 1, None), None) is None:
+            raise UserError(self._no_rows)
+        if self.dialect.quote:
+            check_quotes(self.path)
         names = list(self.columns)
         watched = [(names.index(name), name, kind) for name, kind in kinds.items()]
         for line, fields in islice(records(self.path, self.dialect), 1, None):

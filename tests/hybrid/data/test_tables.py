@@ -27,6 +27,39 @@ def test_a_bad_csv_value_is_named_by_its_line_even_after_a_field_of_two_lines(co
         prepare(config(path))
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (['1,x,1,"a"', '1,y,2,"b', "1,z,3,c", "2,x,1,d"], "line 3: a quote is opened here and never closed"),
+        (['1,"x,1,a', "1,y,2,b", "1,z,3,c"], "line 2: a quote is opened here and never closed"),
+        (
+            ['1,x,1,"two\nlines, ""so"""', '1,y,2,"b', "1,z,3,c", '2,x,1,"d"', "2,y,2,e"],
+            "line 4: a quote is opened here and not closed; the next one, in line 6, has other text after it",
+        ),
+        (["1,x,1,a", '1,y,2,"' + "long " * 400_000, "1,z,3,c"], "line 3: a quote is opened here and never closed"),
+    ],
+)
+def test_a_quote_that_is_not_closed_is_named_by_the_line_that_opens_it(config, tmp_path, rows, message):
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["user_id,item_id,timestamp,note", *rows]) + "\n")
+    with pytest.raises(UserError, match=rf"log\.csv, {message}$"):
+        prepare(config(path))
+
+
+def test_quotes_within_a_field_are_text(write, config, tmp_path):
+    path = write("log.csv", list(zip(*COLUMNS.values(), strict=True)), list(COLUMNS))
+    (tmp_path / "things.csv").write_text('item_id,title,brand\nx,12" disc,"""A"", and\nB"\n\ny,"Big" Bill,C\n')
+    dataset = prepare(config(path, item_file=str(tmp_path / "things.csv")))
+    assert dataset.item_text == ["", '12" disc, "A", and B', "Big Bill, C"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_csv_without_rows(config, tmp_path, end):
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp" + end)
+    with pytest.raises(UserError, match=r"log\.csv has a header but no rows$"):
+        prepare(config(tmp_path / "log.csv"))
+
+
 def test_parquet_equals_csv(write, config, tmp_path):
     parquet.write_table(pa.table(COLUMNS), tmp_path / "log.parquet")
     rows = list(zip(*COLUMNS.values(), strict=True))
