@@ -1,18 +1,20 @@
 """Settings of the evaluation."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from hybrid.config.kinds import NotNegative, Positive
+
+RankMetric = Literal[
+    "hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr@5", "mrr@10", "mrr@20"
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """How rankings are measured."""
 
-    metric: Annotated[str, Field(pattern=r"^(hr|ndcg|mrr)@(5|10|20)$")] = "ndcg@10"
+    metric: RankMetric = "ndcg@10"
     """Validation metric that picks the best model of each side."""
     mask_history: bool = True
     """Leave out the items the user already has (RecBole's sequential evaluation does not)."""

@@ -30,17 +30,18 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """
     tree = read_yaml(Path(path)) if path is not None else {}
     given = [parse_override(text) for text in overrides]
-    # Some of RecBole's keys need others to be understood: all of them are translated together.
-    tree |= {key: value for key, value in given if key in RECBOLE or key == "preset"}
+    tree |= {key: value for key, value in given if key == "preset"}
     preset = tree.pop("preset", None)
-    merged: Tree = {}
-    if preset is not None:
-        merge(merged, read_preset(str(preset)))
-    merge(merged, translate_recbole_keys(tree))
+    merged = read_preset(str(preset)) if preset is not None else {}
+    merge(merged, translate_recbole_keys(tree, dict(_recboles(given)), alone=preset is None))
     for key, value in given:
         if key not in RECBOLE and key != "preset":
             merge(merged, nest(key, value))
     return build_config(merged)
+
+
+def _recboles(given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [(key, value) for key, value in given if key in RECBOLE]
 
 
 def build_config(tree: Mapping[str, Any]) -> Config:
@@ -120,7 +121,7 @@ def merge(base: Tree, extra: Mapping[str, Any]) -> None:
 
 
 def _known_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> Tree:
-    """``tree`` with every key checked against the fields of ``cls``; numbers given for text become text."""
+    """``tree``, its keys checked against the fields of ``cls``; numbers given for text become text, ``a,b`` a list."""
     kinds = get_type_hints(cls)
     names = [f.name for f in fields(cls)]
     plain: Tree = {}
@@ -134,6 +135,8 @@ def _known_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> Tree:
             value = _known_keys(cast(type, kind), value, f"{prefix}{key}.")
         elif kind is str and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
+        elif kind == tuple[str, ...] and isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
         plain[key] = value
     return plain
 

@@ -1,13 +1,14 @@
 """RecBole's own names for data, model and training settings, so that an existing RecBole yaml can be used.
 
 A yaml of RecBole's names alone that gives a ``model`` means here what it means there: the ID model is trained alone
-(arm id_only), and what the yaml leaves out has RecBole's default. A setting that can't be followed is an error: what
-is ignored has no say in what is learnt or measured.
+(arm id_only), and what the yaml leaves out has RecBole's default. Beside a preset or settings of ours that say how to
+train, RecBole's names set what they name, and no more. A setting that can't be followed is an error: what is ignored
+has no say in what is learnt or measured.
 """
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,56 @@ READ = {
 """Keys that are read one by one below."""
 
 RECBOLE = {*RENAMED, *SIZES, *READ, *WITHOUT_EFFECT}
+WHERE = {"seed", "threads", "name", "output_dir", "device"}
+"""Our settings that say where and how often, not what: beside them a yaml of RecBole's names is one still."""
 METRICS = {"hit": "hr", "recall": "hr", "ndcg": "ndcg", "mrr": "mrr"}
 """With one relevant item, as here, recall is hit."""
 
 
-def translate_recbole_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
+def translate_recbole_keys(
+    tree: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, alone: bool = True
+) -> dict[str, Any]:
     """The same settings with RecBole's top-level names replaced by ours; other keys pass through.
 
-    Raises UserError for a value that would mean something else here.
+    In ``tree`` our own names win, but ``overrides``, all of RecBole's names, win over both. ``alone``: no preset says
+    how to train. Raises UserError for a value that would mean something else here.
     """
-    own = _zoo_keys(tree)
-    pure = "model" in tree and set(tree) <= RECBOLE | {"seed"} | own
-    check_values(tree, own)
+    later = overrides or {}
+    given = {**tree, **later}
+    own = _zoo_keys(given)
+    others = set(given) - RECBOLE - WHERE - own
+    pure = alone and "model" in given and not others
+    if "model" in given and not pure:
+        why = f"settings of other names ({', '.join(sorted(others))})" if others else "a preset"
+        log.info("RecBole's names beside %s: what is left out has the defaults of hybridrec, not RecBole's", why)
+    check_values(given, own)
+    ours = _translated(given, own, pure, alone)
+    if later:
+        for dotted, value in _set_by(later, given, own, alone).items():
+            _put(ours, dotted, value, wins=True)
+    _say_what_is_not_reported(given)
+    return ours
+
+
+def _set_by(later: Mapping[str, Any], given: Mapping[str, Any], own: set[str], alone: bool) -> dict[str, Any]:
+    """What the keys of ``later`` set, by dotted key of ours; some of them need others of RecBole's to be understood."""
+    recboles = {key: value for key, value in given.items() if key in RECBOLE | own}
+    without = {key: value for key, value in recboles.items() if key not in later}
+    before = dict(_leaves(_translated(without, _zoo_keys(without), pure=False, alone=alone)))
+    now = dict(_leaves(_translated(recboles, own, pure=False, alone=alone)))
+    return {key: value for key, value in now.items() if key not in before or before[key] != value}
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and f"{prefix}{key}" != "id.recbole":  # which is one setting
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _translated(tree: Mapping[str, Any], own: set[str], pure: bool, alone: bool) -> dict[str, Any]:
     given = {**RUN_DEFAULTS, **tree} if pure else dict(tree)
     ours: dict[str, Any] = {}
     for key, value in given.items():
@@ -74,6 +113,8 @@ def translate_recbole_keys(tree: Mapping[str, Any]) -> dict[str, Any]:
             _keep(ours, key, value)
     for read in (_dataset, _model, _cores, _rating, _split, _training):
         read(given, ours)
+    if "epochs" in given and alone:  # RecBole trains one model: all epochs in one ID phase
+        _put(ours, "train.schedule.rounds", 1)
     if pure:
         _as_in_recbole(given, ours)
     return ours
@@ -106,12 +147,13 @@ def _keep(ours: dict[str, Any], key: str, value: Any) -> None:
         ours[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _put(ours: dict[str, Any], dotted: str, value: Any) -> None:
-    """A value that the yaml gives by our own name stays."""
+def _put(ours: dict[str, Any], dotted: str, value: Any, wins: bool = False) -> None:
+    """A value that is there already, given by our own name, stays unless this one ``wins``."""
     *path, last = dotted.split(".")
     for part in path:
         ours = ours.setdefault(part, {})
-    ours.setdefault(last, value)
+    if wins or last not in ours:
+        ours[last] = value
 
 
 def _dataset(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
@@ -205,9 +247,8 @@ def _split(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
 
 
 def _training(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
-    if "epochs" in given:  # RecBole trains one model: all epochs in one ID phase
+    if "epochs" in given:
         _put(ours, "train.schedule.id_length", given["epochs"])
-        _put(ours, "train.schedule.rounds", 1)
     if given.get("loss_type") == "BPR" and not _zoo_keys(given):  # one negative of each position's own
         _put(ours, "train.id.loss", {"kind": "bpr", "negatives": 1, "shared_negatives": False})
     if "clip_grad_norm" in given:
@@ -216,7 +257,6 @@ def _training(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
         _put(ours, "evaluation.metric", _metric(given["valid_metric"]))
     if given.get("use_gpu") is False:
         _put(ours, "device", "cpu")
-    _say_what_is_not_reported(given)
 
 
 def _clip_norm(value: Any) -> Any:

@@ -5,6 +5,7 @@ it. Values are checked when a config is loaded (`hybrid.config.load`), before da
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hybrid.config.bridge_settings import (
     BridgesConfig,
@@ -100,12 +101,18 @@ class Config:
             raise ValueError(
                 f"task={self.task} cannot use data.split={self.data.split}; accepted: {', '.join(('auto', *fitting))}"
             )
+        self._check_name()
         check_controls(self)
         self._check_knowledge()
         self._check_likelihood()
         self._check_smoothing()
         if self.task == "ctr":
             self._check_clicks()
+
+    def _check_name(self) -> None:
+        name = Path(self.name)
+        if not name.parts or name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"name: {self.name!r} must be a folder below output_dir, such as run or trials/first")
 
     def _check_smoothing(self) -> None:
         if self.task != "ranking" or self.arm not in ("llm2id", "both") or not self.bridges.smoothing.enabled:

@@ -78,7 +78,7 @@ def test_every_preset_builds(preset):
         ("llm.lora=3", "llm.lora: expected keys such as rank, got 3"),
         ("id.width=63", "width 63 must be a multiple of heads 2"),
         ("arm=bth", "arm: input should be 'id_only'"),
-        ("evaluation.metric=auc", "evaluation.metric: string should match pattern"),
+        ("evaluation.metric=auc", "evaluation.metric: input should be 'hr@5', 'hr@10'"),
         ("train.id.learning_rate=nan", "train.id.learning_rate: input should be"),
         ("train_batch_sise=3", "unknown key 'train_batch_sise'; did you mean 'train_batch_size'?"),
         ("preset=jont", "unknown preset 'jont'; did you mean 'joint'?"),
@@ -232,6 +232,45 @@ def test_overrides_may_have_recboles_names_too(tmp_path):
     config = load(tmp_path, "model: SASRec\nembedding_size: 32\nepochs: 7\n", *overrides)
     assert (config.id.model, config.id.width, config.id.inner_width) == ("gru4rec", 32, 96)
     assert (config.train.schedule.id_length, config.evaluation.mask_history, config.arm) == (3, True, "both")
+
+
+def test_an_override_of_recboles_name_wins_over_the_same_setting_by_our_name(tmp_path):
+    text = "epochs: 3\nmodel: SASRec\ntrain: {schedule: {id_length: 2}, id: {patience: 4}}\n"
+    config = load(tmp_path, text, "epochs=3", "hidden_size=32")
+    assert (config.train.schedule.id_length, config.train.id.patience, config.id.width) == (3, 4, 32)
+    assert config.arm == "both"
+    assert load(tmp_path, text).train.schedule.id_length == 2
+    assert load(tmp_path, "id: {layers: 3}\n", "n_layers=1").id.layers == 1
+
+
+def test_a_preset_beside_a_recbole_yaml_says_how_to_train(tmp_path, caplog):
+    caplog.set_level("INFO")
+    text = "model: SASRec\ndataset: ml-1m\nhidden_size: 32\nepochs: 7\n"
+    config, joint = load(tmp_path, text, "preset=joint"), load_config(None, ["preset=joint"])
+    assert (config.arm, config.evaluation, config.data.dataset) == ("both", joint.evaluation, "ml-1m")
+    assert (config.id.width, config.train.schedule.id_length, config.train.schedule.rounds) == (32, 7, 2)
+    assert "RecBole's names beside a preset: what is left out has the defaults of hybridrec" in caplog.text
+
+
+def test_where_a_run_is_written_says_nothing_about_how_it_trains(tmp_path, caplog):
+    caplog.set_level("INFO")
+    text = "model: SASRec\nthreads: 1\nname: mine\noutput_dir: out\nseed: 3\n"
+    config = load(tmp_path, text)
+    assert (config.arm, config.threads, config.name, config.train.id.patience) == ("id_only", 1, "mine", 10)
+    assert not caplog.text
+    load(tmp_path, text + "arm: both\n")
+    assert "RecBole's names beside settings of other names (arm): what is left out" in caplog.text
+
+
+def test_a_list_may_be_written_with_commas():
+    config = load_config(None, ["data.text_fields=title, genre", "llm.lora.targets=q_proj"])
+    assert (config.data.text_fields, config.llm.lora.targets) == (("title", "genre"), ("q_proj",))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../../b", "/tmp/run"])
+def test_a_name_that_is_no_folder_below_the_output_is_refused(name):
+    with pytest.raises(UserError, match=r"^name: .* must be a folder below output_dir"):
+        load_config(None, [f"name='{name}'"])
 
 
 def test_recbole_data_settings(tmp_path):
