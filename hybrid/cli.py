@@ -200,7 +200,7 @@ def _compare(options: argparse.Namespace) -> None:
     config, arms = _config(options), _arms(options)
     seeds = parse_seeds(options.seeds) if options.seeds else (config.seed,)
     extra = parse_seeds(options.extra_seeds) if options.extra_seeds else ()
-    controls = options.controls.split(",") if options.controls else []
+    controls = _names(options.controls)
     plan = make_plan(config, arms, seeds, options.ablate, controls, extra)
     found, runs = compare(config, plan, blend=not options.no_blend)
     print(found.text())
@@ -211,11 +211,22 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _arms(options: argparse.Namespace) -> list[Arm]:
-    arms = options.arms.split(",")
+    """Those of ``--arms``; an ``arm=`` beside them would have no say."""
+    arms = _names(options.arms)
     for arm in arms:
         if arm not in get_args(Arm):
             raise UserError(f"--arms: unknown arm {arm!r}{nearest(arm, get_args(Arm))}")
+    if len(set(arms)) < len(arms):
+        raise UserError(f"--arms: {options.arms} names an arm twice")
+    for given in (options.config or "", *options.overrides):
+        if given.lstrip("-").startswith("arm="):
+            raise UserError(f"{given} has no say here: the arms are those of --arms {','.join(arms)}")
     return cast(list[Arm], arms)
+
+
+def _names(text: str) -> list[str]:
+    """``a, b`` as names."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _curve(options: argparse.Namespace) -> None:
@@ -235,9 +246,10 @@ def _curve(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from hybrid.evaluation.evaluate import evaluate_run
     from hybrid.evaluation.groups import group_table
+    from hybrid.evaluation.protocol import describe
 
     results = evaluate_run(options.directory, options.split, shuffle_histories=options.shuffle_histories)
-    print(f"{options.split}: {_what_was_measured(results)}")
+    print(f"{options.split}: {describe(results)}")
     for side, found in results["sides"].items():
         values = ", ".join(f"{name} {value:.4f}{_interval(found, name)}" for name, value in found["metrics"].items())
         unit = "user" if "users" in results else "sample"
@@ -245,17 +257,6 @@ def _evaluate(options: argparse.Namespace) -> None:
     groups = {side: found["groups"] for side, found in results["sides"].items() if "groups" in found}
     if groups:
         print(f"\n{group_table(groups)}")
-
-
-def _what_was_measured(results: dict[str, Any]) -> str:
-    if "samples" in results:
-        count = f"{results['samples']} of {results['of_samples']} samples"
-        return f"{count}, {results['clicked']:.1%} clicked ({results['labels']})"
-    order = f", histories {results['histories']}" if "random" in results.get("histories", "") else ""
-    if "protocol" in results:
-        return f"{results['users']} users, {results['protocol']}{order}"
-    masked = "left out" if results["history_masked"] else "ranked too"
-    return f"{results['users']} users, full catalogue, history items {masked}, ties against the target{order}"
 
 
 def _interval(found: dict[str, Any], name: str) -> str:
@@ -269,7 +270,9 @@ def _recommend(options: argparse.Namespace) -> None:
 
     if options.top < 1:
         raise UserError(f"--top: {options.top} items are no list; accepted: 1 and more")
-    history = None if options.history is None else options.history.split(",")
+    history = None if options.history is None else _names(options.history)
+    if history == []:
+        raise UserError("--history names no item; such as --history 50,181")
     for side, items in recommend_run(options.directory, options.user, history, options.side, options.top).items():
         print(f"{side}:")
         for place, item in enumerate(items, start=1):

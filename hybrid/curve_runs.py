@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from hybrid.config.schema import Arm, Config, Side
@@ -12,7 +13,7 @@ from hybrid.evaluation.clicks import label_source
 from hybrid.evaluation.curve import Curve, Point, curve_csv, curve_table, plot_curve
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.exchange import judged_sides
-from hybrid.runs import LABELS, finished_run, log
+from hybrid.runs import LABELS, check_runs, finished_run, log
 from hybrid.training.run_directory import write_text
 
 
@@ -24,20 +25,27 @@ def draw_curve(config: Config, arms: Sequence[Arm], fractions: Sequence[float], 
     """
     check_curve(config, arms)
     dataset = prepare(config.data, log=log.info)
-    n_samples, points = len(split_clicks(dataset, config.data).train), []
-    for arm in arms:
+    shares = _shares(fractions, len(split_clicks(dataset, config.data).train))
+    every = list(product(shares.items(), seeds))
+    check_runs([[share_of(config, arm, *share, seed) for share, seed in every] for arm in arms], dataset)
+    points = []
+    for arm, ((fraction, samples), seed) in product(arms, every):
         side = judged_side(arm)
-        for fraction in fractions:
-            samples = round(fraction * n_samples)
-            if samples < 1:
-                raise UserError(f"--fractions: a share of {fraction:g} of {n_samples} samples is none")
-            for seed in seeds:
-                run = finished_run(share_of(config, arm, fraction, samples, seed), dataset.fingerprint)
-                found = evaluate_run(run.path, "test")["sides"][side]["metrics"][config.evaluation.ctr_metric]
-                points.append(Point(LABELS[arm, side], fraction, seed, samples, found))
+        run = finished_run(share_of(config, arm, fraction, samples, seed), dataset.fingerprint)
+        found = evaluate_run(run.path, "test")["sides"][side]["metrics"][config.evaluation.ctr_metric]
+        points.append(Point(LABELS[arm, side], fraction, seed, samples, found))
     return Curve(
         config.evaluation.ctr_metric.upper(), LABELS["id_only", "id"], tuple(points), label_source(config.data)
     )
+
+
+def _shares(fractions: Sequence[float], n_samples: int) -> dict[float, int]:
+    """Samples of each share. Raises UserError for one of none."""
+    shares = {fraction: round(fraction * n_samples) for fraction in fractions}
+    for fraction, samples in shares.items():
+        if samples < 1:
+            raise UserError(f"--fractions: a share of {fraction:g} of {n_samples} samples is none")
+    return shares
 
 
 def check_curve(config: Config, arms: Sequence[Arm]) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from hybrid.config.load import build_config, read_yaml
 from hybrid.controls import controlled
 from hybrid.data.dataset import Dataset
-from hybrid.data.prepare import prepare
 from hybrid.data.split import Histories, Targets, split_training
 from hybrid.errors import UserError, nearest
+from hybrid.evaluation.evaluate import open_dataset
 from hybrid.evaluation.rankers import IDRanker, Ranker
 from hybrid.evaluation.rankings import best_ranker
 from hybrid.exchange import judged_sides
@@ -39,7 +39,7 @@ def recommend_run(
     """The best K items by side, none of the history among them.
 
     user: a raw id, after all that the data has of it; history: raw item ids, oldest first. Raises UserError for an
-    unfinished run, an unknown user or item, or a side that the run has not.
+    unfinished run, data that has changed since, an unknown user or item, or a side that the run has not.
     """
     run = RunDirectory(path)
     run.recover()
@@ -50,7 +50,7 @@ def recommend_run(
     sides = [one for one in judged_sides(config) if side in (one, "both")]
     if not sides:
         raise UserError(f"{path}: the arm {config.arm} has no {side} side; it has {', '.join(judged_sides(config))}")
-    dataset = controlled(prepare(config.data), config)
+    dataset = controlled(open_dataset(config, run), config)
     asked = _asked(dataset, user, history)
     system = build_system(config, split_training(dataset, config.data))
     found: dict[str, list[Recommendation]] = {}

@@ -1,6 +1,7 @@
 """One training run, as the command line starts it."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,21 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -
         elif before != now:
             found.append(f"{prefix}{key} ({before} -> {now})")
     return found
+
+
+def check_runs(groups: Sequence[Sequence[Config]], dataset: Dataset) -> None:
+    """Raise now what a later run would be refused for: another one in its place, or parts that do not fit together.
+
+    The runs of a group differ in seed or share only: one that is not finished is built for all of them.
+    """
+    for configs in groups:
+        unfinished = []
+        for config in configs:
+            run = RunDirectory(Path(config.output_dir) / config.name)
+            check_directory(run, config, resume=True)
+            unfinished += [] if run.finished.exists() else [config]
+        if unfinished:
+            create_trainer(unfinished[0], dataset)
 
 
 def finished_run(config: Config, fingerprint: str) -> RunDirectory:

@@ -13,10 +13,10 @@ from hybrid.comparison.table import COLUMNS, aligned, group_tables, main_table, 
 from hybrid.config.schema import Config
 from hybrid.data.prepare import prepare
 from hybrid.errors import UserError
-from hybrid.evaluation.clicks import label_source
 from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.evaluation.protocol import describe
 from hybrid.evaluation.rankings import ranks_file
-from hybrid.runs import LABELS, finished_run, log
+from hybrid.runs import LABELS, check_runs, finished_run, log
 from hybrid.training.run_directory import RunDirectory, read_json, write_json, write_text
 
 SIDES = ("id", "llm", "blend")
@@ -27,6 +27,8 @@ class Comparison:
     """What a comparison found."""
 
     config: Config
+    measured: str
+    """On what, and by which rule."""
     rows: list[Row]
     overlaps: dict[str, list[float]]
     """By pair of sides, seed by seed."""
@@ -43,15 +45,17 @@ class Comparison:
 
     def text(self) -> str:
         """What is printed."""
-        return "\n\n".join([*(aligned(table) for table in self.tables()), *self.notes])
+        return "\n\n".join([*(aligned(table) for table in self.tables()), f"test: {self.measured}", *self.notes])
 
 
 def compare(config: Config, plan: Plan, blend: bool = True) -> tuple[Comparison, list[RunDirectory]]:
     """Train the runs of the plan that are not finished yet and measure all of them.
 
-    An ablation or control that cannot be trained is left out, and that is noted. Raises UserError where an arm can't.
+    An ablation or control that cannot be trained is left out, and that is noted. Raises UserError where an arm can't,
+    before anything is trained if that can be known.
     """
     dataset = prepare(config.data, log=log.info)
+    check_runs([entry.configs for entry in plan.entries if entry.kind == "arm"], dataset)
     runs, plan = _trained(plan, dataset.fingerprint)
     rows = [row for entry in plan.entries for row in _rows(entry, runs, blend and entry.kind == "arm")]
     arms = [entry.name for entry in plan.entries if entry.kind == "arm"]
@@ -67,7 +71,8 @@ def compare(config: Config, plan: Plan, blend: bool = True) -> tuple[Comparison,
             rows += blend_rows(config, dataset, pairs)
     rows.sort(key=_place)
     compare_with_plain(rows, config.evaluation.bootstrap, config.seed)
-    return Comparison(config, rows, shared, serving_errors(rows), list(plan.notes)), list(runs.values())
+    measured = describe(evaluate_run(next(iter(runs.values())).path, "test"))
+    return Comparison(config, measured, rows, shared, serving_errors(rows), list(plan.notes)), list(runs.values())
 
 
 def _trained(plan: Plan, fingerprint: str) -> tuple[dict[tuple[str, int], RunDirectory], Plan]:
@@ -96,15 +101,15 @@ def write_comparison(found: Comparison, directory: Path) -> list[Path]:
     seeds = sorted({seed for row in found.rows for seed in row.results})
     redraws = found.config.evaluation.bootstrap
     head = (
-        f"Test part, mean ± standard deviation over seeds {', '.join(map(str, seeds))}. Changes are from the side "
-        f"alone; interval and p by a paired bootstrap over users and seeds ({redraws} redraws)."
+        f"Test part ({found.measured}), mean ± standard deviation over seeds {', '.join(map(str, seeds))}. "
+        "Changes are from the side alone; interval and p by a paired bootstrap over users and seeds "
+        f"({redraws} redraws)."
     )
-    if found.config.task == "ctr":
-        head += f" Labels: {label_source(found.config.data)}."
     tables = [markdown(table) for table in found.tables()]
     write_text(directory / "compare.md", "\n\n".join([head, *tables, *found.notes]) + "\n")
     record: Mapping[str, Any] = {
         "seeds": seeds,
+        "measured": found.measured,
         "rows": [as_json(row) for row in found.rows],
         "overlap@20": found.overlaps,
         "errors": found.errors,

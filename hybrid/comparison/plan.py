@@ -10,7 +10,7 @@ from bridges.registry import BRIDGES
 from hybrid.config.load import build_config, dump_config, merge, nest
 from hybrid.config.schema import Arm, Config
 from hybrid.errors import UserError, nearest
-from hybrid.exchange import DIRECTIONS, enabled_settings
+from hybrid.exchange import DIRECTIONS, enabled_settings, judged_sides
 from hybrid.llm.sentence_encoder import PACKAGED, encoder_directory
 
 Kind = Literal["arm", "ablation", "control"]
@@ -68,8 +68,7 @@ def make_plan(
     ``extra_seeds``: seeds of ablations and controls; none: all. ``controls`` may be ``("all",)``: those that apply.
     Raises UserError for an unknown control, or one that does not apply.
     """
-    entries = [_entry(config, arm, "", "arm", {"arm": arm}, seeds) for arm in arms]
-    notes: list[str] = []
+    entries, notes = _arms(config, arms, seeds)
     if ablate or controls:
         joint, few = changed(config, {"arm": _joint(arms)}), extra_seeds or seeds
         if ablate:
@@ -83,6 +82,22 @@ def make_plan(
                     raise
                 notes.append(f"control {name} left out: {error}")
     return Plan(tuple(entries), tuple(notes))
+
+
+def _arms(config: Config, arms: Sequence[Arm], seeds: Sequence[int]) -> tuple[list[Entry], list[str]]:
+    """The arms that have something to judge, and notes about the others."""
+    entries, notes = list[Entry](), list[str]()
+    for arm in arms:
+        entry = _entry(config, arm, "", "arm", {"arm": arm}, seeds)
+        if judged_sides(entry.configs[0]):
+            entries.append(entry)
+        else:
+            notes.append(
+                f"{arm} left out: its side is neither trained nor judged (train.schedule, evaluation.untrained)"
+            )
+    if not entries:
+        raise UserError(f"--arms: {'; '.join(notes)}")
+    return entries, notes
 
 
 def changed(config: Config, overrides: Mapping[str, Any]) -> Config:

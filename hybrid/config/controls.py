@@ -40,10 +40,18 @@ def check_controls(config: "Config") -> None:
         _refuse("projector=random", f"in the arm {arm} of task {config.task} no bridge that is on is a projection")
     if controls.llm_weights == "random" and (arm == "id_only" or config.llm.name == "tiny-random"):
         _refuse("llm_weights=random", f"the arm {arm} with llm.name={config.llm.name} has no pretrained weights")
-    if config.llm.item_encoder and (arm == "id_only" or config.llm.item_pooling == "history"):
+    if config.llm.item_encoder and not _reads_text_vectors(config):
         raise ValueError(
-            "llm.item_encoder gives the vectors of item texts, which the arm id_only and llm.item_pooling=history lack"
+            "llm.item_encoder gives the vectors of item texts, which the arm id_only, llm.item_pooling=history, and "
+            "task ctr without retrieval or bridges.knowledge lack"
         )
+
+
+def _reads_text_vectors(config: "Config") -> bool:
+    if config.task == "ctr":
+        retrieves = config.arm != "id_only" and config.llm.click_prompt.selector != "recent"
+        return retrieves or (config.bridges.knowledge.enabled and config.arm in ("llm2id", "both"))
+    return config.arm != "id_only" and config.llm.item_pooling != "history"
 
 
 def _projects(config: "Config") -> bool:

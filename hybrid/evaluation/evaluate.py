@@ -40,7 +40,7 @@ def evaluate_run(path: Path, part: Part, keep_states: bool = False, shuffle_hist
     config = build_config(read_yaml(run.config))
     if config.threads:
         torch.set_num_threads(config.threads)
-    results = _measure(config, run, controlled(_open(config, run), config), what)
+    results = _measure(config, run, controlled(open_dataset(config, run), config), what)
     write_json(kept, results)
     return results
 
@@ -59,7 +59,8 @@ def _is_whole(found: dict[str, Any], path: Path, what: Measurement) -> bool:
     return not is_ranking or all(file.exists() for file in what.files(path))
 
 
-def _open(config: Config, run: RunDirectory) -> Dataset:
+def open_dataset(config: Config, run: RunDirectory) -> Dataset:
+    """The dataset that the run was trained on; UserError where it has changed since."""
     dataset = prepare(config.data)
     if dataset.fingerprint != run.dataset_fingerprint():
         known, now = run.dataset_fingerprint(), dataset.fingerprint

@@ -204,6 +204,7 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["arm=id_only", "controls.llm_weights=random"], "no pretrained weights"),
         (["llm.name=tiny-random", "controls.llm_weights=random"], "no pretrained weights"),
         (["arm=id_only", "llm.item_encoder=all-minilm-l6-v2"], "the arm id_only"),
+        (["preset=sample_efficient", "llm.item_encoder=all-minilm-l6-v2"], "task ctr without retrieval"),
         (["bridges.distill.enabled=false", "bridges.distill.teacher=self"], "no side learns by distillation"),
         (["arm=id2llm", "bridges.distill.llm_weight=0", "bridges.distill.teacher=self"], "no side learns by distill"),
         (["task=ctr", "bridges.distill.teacher=self"], "no side learns by distillation in the arm both of task ctr"),

@@ -43,6 +43,19 @@ def test_both_sides_recommend_what_is_not_in_the_history(run, tiny, capsys):
         recommend_run(run.path, None, ["i33"])
 
 
+def test_data_that_has_changed_since_is_refused(own_cycle, tiny, capsys):
+    run = train_run(tiny(*SHORT, "arm=id_only", f"data.dataset={own_cycle}"))
+    command = ["recommend", str(run.path), "--history", "i3, i4"]
+    assert main(command) == 0
+    (inter,) = own_cycle.glob("*.inter")
+    lines = inter.read_text().splitlines()
+    inter.write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    assert main(command) == 2
+    assert f"trained on dataset {run.dataset_fingerprint()}, but {own_cycle} is now" in capsys.readouterr().err
+    assert main(["recommend", str(run.path), "--history", " ,"]) == 2
+    assert "--history names no item" in capsys.readouterr().err
+
+
 def test_a_side_that_the_run_has_not_is_an_error(tiny):
     run = train_run(tiny(*SHORT, "arm=id_only"))
     with pytest.raises(UserError, match="no llm side; it has id"):

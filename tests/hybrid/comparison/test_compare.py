@@ -11,6 +11,7 @@ from hybrid.comparison.compare import compare, write_comparison
 from hybrid.comparison.plan import make_plan
 from hybrid.errors import UserError
 from hybrid.evaluation.metrics import ranking_metrics
+from hybrid.runs import train_run
 
 SHORT = ("train.schedule.rounds=1", "train.schedule.id_length=1", "evaluation.bootstrap=50", "name=cmp")
 LESS = ("bridges.mformer.enabled=false", "bridges.store.enabled=false", "bridges.distill.enabled=false")
@@ -45,6 +46,24 @@ def test_a_comparison_has_all_rows_and_is_written(tiny, tmp_path):
     assert record["seeds"] == [1, 2]
     assert len(record["rows"]) == len(found.rows)
     assert "| ID alone |" in written[0].read_text()
+    measured = "20 users, full catalogue, history items left out, ties against the target"
+    assert written[0].read_text().startswith(f"Test part ({measured}), mean")
+    assert f"test: {measured}" in found.text()
+
+
+def test_what_cannot_be_trained_is_said_before_anything_is(tiny, tmp_path):
+    config = tiny(*SHORT, "llm.num_layers=9")
+    with pytest.raises(UserError, match=r"llm\.num_layers is 9, but tiny-random has only 2 layers"):
+        compare(config, make_plan(config, ["id_only", "both"], [1]))
+    assert not (tmp_path / "runs" / "cmp").exists()
+
+
+def test_a_run_of_another_config_in_the_place_of_a_later_one_is_found_first(tiny, tmp_path):
+    train_run(tiny(*SHORT, "name=cmp/both/seed-1", "arm=llm_only"))
+    config = tiny(*SHORT)
+    with pytest.raises(UserError, match="was started with another config"):
+        compare(config, make_plan(config, ["id_only", "both"], [1]))
+    assert not (tmp_path / "runs" / "cmp" / "id_only").exists()
 
 
 def test_a_blend_weighs_by_validation_and_ranks_the_test_part(tiny, monkeypatch):

@@ -21,6 +21,15 @@ def test_every_arm_has_a_run_for_every_seed_in_a_folder_of_its_own(config):
     ]  # fmt: skip
 
 
+def test_an_arm_in_which_nothing_is_judged_is_left_out_with_a_note(config):
+    silent = changed(config, {"train.schedule.llm_length": 0, "evaluation.untrained": False})
+    plan = make_plan(silent, ["id_only", "llm_only", "llm2id"], [1])
+    assert [entry.name for entry in plan.entries] == ["id_only", "llm2id"]
+    assert plan.notes[0].startswith("llm_only left out: its side is neither trained nor judged")
+    with pytest.raises(UserError, match="--arms: llm_only left out"):
+        make_plan(silent, ["llm_only"], [1])
+
+
 def test_a_control_of_the_exchange_may_stand_beside_a_side_alone(config):
     plan = make_plan(changed(config, {"bridges.distill.teacher": "self"}), ["id_only", "llm_only", "llm2id"], [1])
     assert [entry.name for entry in plan.entries] == ["id_only", "llm_only", "llm2id"]
