@@ -93,7 +93,10 @@ def recbole_config(model: str, dataset: str, overrides: dict[str, Any]) -> "Conf
 def recbole_class_name(settings: IDSettings) -> str:
     """RecBole's class for these settings; raises IDModelError where it has none."""
     if settings.model not in _CLASSES:
-        raise IDModelError(f"no RecBole class computes what {settings.model!r} does here; export those of {', '.join(sorted(_CLASSES))}")
+        raise IDModelError(
+            f"no RecBole class computes what {settings.model!r} does here; there is one for "
+            f"{', '.join(sorted(_CLASSES))}"
+        )
     return _CLASSES[settings.model]
 
 
