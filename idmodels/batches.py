@@ -94,7 +94,7 @@ class IDBatches:
         with_target = real & (rows + 1 < end[:, None])
         inputs = np.where(real, self.items[np.where(real, rows, 0)], 0)
         targets = np.where(with_target, self.items[np.where(with_target, rows + 1, 0)], 0)
-        return IDBatch(_tensor(inputs), _tensor(targets), _tensor(np.where(real, rows, -1)))
+        return IDBatch(int_tensor(inputs), int_tensor(targets), int_tensor(np.where(real, rows, -1)))
 
 
 def padded_histories(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, max_length: int) -> tuple[Tensor, Tensor]:
@@ -108,7 +108,7 @@ def padded_histories(items: np.ndarray, starts: np.ndarray, ends: np.ndarray, ma
     real = offsets < length[:, None]
     padded = np.zeros(real.shape, dtype=np.int64)
     padded[real] = items[(first[:, None] + offsets)[real]]
-    return _tensor(padded), _tensor(length)
+    return int_tensor(padded), int_tensor(length)
 
 
 def _check(
@@ -151,5 +151,6 @@ def _split(order: np.ndarray, lengths: np.ndarray, batch_targets: int) -> list[n
     return np.split(order, np.flatnonzero(np.diff(batch)) + 1)
 
 
-def _tensor(values: np.ndarray) -> Tensor:
+def int_tensor(values: np.ndarray) -> Tensor:
+    """Whole numbers of any kind as an int64 tensor of the same shape."""
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))

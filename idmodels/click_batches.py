@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from idmodels.batches import int_tensor
+from idmodels.buckets import bucket, cut
 from idmodels.click import ClickBatch
 from idmodels.errors import IDModelError
 
 SORTED_BATCHES = 8
-"""Rows are sorted by length among this many batches at a time; more: less padding, less random batches."""
+"""Rows are sorted by length among this many batches at a time, see `idmodels.buckets`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +48,17 @@ class ClickRows:
         places = np.where(real, first[:, None] + offsets, 0)
         histories, marks = (np.where(real, column[places], 0) for column in (self.items, self.marks))
         return ClickBatch(
-            users=_tensor(self.users[which]),
-            histories=_tensor(histories),
-            marks=_tensor(marks),
-            lengths=_tensor(lengths),
-            targets=_tensor(self.targets[which]),
-            labels=_tensor(self.labels[which]),
+            users=int_tensor(self.users[which]),
+            histories=int_tensor(histories),
+            marks=int_tensor(marks),
+            lengths=int_tensor(lengths),
+            targets=int_tensor(self.targets[which]),
+            labels=int_tensor(self.labels[which]),
         )
 
     def in_order_of_length(self, size: int) -> Iterator[np.ndarray]:
         """Numbers of all samples in batches of up to ``size`` with histories of similar lengths."""
-        yield from _cut(np.argsort(self.ends - self.starts, kind="stable"), size)
+        yield from cut(np.argsort(self.ends - self.starts, kind="stable"), size)
 
 
 class ClickBatches:
@@ -75,18 +75,7 @@ class ClickBatches:
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[ClickBatch]:
         """Batches of one epoch but the first ``skip``; their order depends on (seed, epoch) only."""
-        random = np.random.default_rng((self.seed, epoch))
         lengths = np.minimum(self.rows.ends - self.rows.starts, self.max_length)
-        batches: list[np.ndarray] = []
-        for part in _cut(random.permutation(len(self.rows)), self.size * SORTED_BATCHES):
-            batches += _cut(part[np.argsort(lengths[part], kind="stable")], self.size)
-        for number in random.permutation(len(batches))[skip:]:
-            yield self.rows.batch(batches[number], self.max_length)
-
-
-def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
-    return [order[first : first + size] for first in range(0, len(order), size)]
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))
+        batches = bucket(lengths, self.size, np.random.default_rng((self.seed, epoch)), SORTED_BATCHES)
+        for batch in batches[skip:]:
+            yield self.rows.batch(batch, self.max_length)

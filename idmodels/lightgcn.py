@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from idmodels.contract import IDModel
 from idmodels.dropout import dropout
 from idmodels.pyg import neighbours, weighted_sum
+from idmodels.ragged import positions
 from idmodels.settings import IDSettings
 
 
@@ -45,8 +46,7 @@ class LightGCN(IDModel):
         super().read_interactions(items, starts, ends)
         lengths = ends - starts
         users = np.repeat(np.arange(len(starts)), lengths)
-        positions = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[users]
-        edges = np.unique(users * self.n_items + items[positions])  # distinct pairs
+        edges = np.unique(users * self.n_items + items[positions(starts, lengths)])  # distinct pairs
         user, item = torch.from_numpy(edges // self.n_items), torch.from_numpy(edges % self.n_items)
         device = self.item_degrees.device
         degrees = torch.bincount(item, minlength=self.n_items).clamp(min=1)

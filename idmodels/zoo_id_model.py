@@ -17,6 +17,7 @@ from idmodels.batches import IDBatch, padded_histories
 from idmodels.contract import IDModel, Scored
 from idmodels.errors import IDModelError
 from idmodels.prefix_rows import prefix_rows
+from idmodels.ragged import positions
 from idmodels.recbole_names import zoo_name
 from idmodels.recbole_stub import ZooData
 from idmodels.recbole_zoo import ZooModel
@@ -83,10 +84,8 @@ class ZooIDModel(IDModel):
         """Rows are cut from the whole train part, as RecBole cuts them; without it, from the windows of a batch."""
         super().read_interactions(items, starts, ends)
         lengths = ends - starts
-        users = np.repeat(np.arange(len(starts)), lengths)
-        places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + starts[users]
         owners = np.full(len(items), -1, dtype=np.int64)
-        owners[places] = users
+        owners[positions(starts, lengths)] = np.repeat(np.arange(len(starts)), lengths)
         self._train = items, starts, owners
 
     def encode(self, items: Tensor, table: Tensor | None = None) -> Tensor:

@@ -19,9 +19,9 @@ from hybrid.ctr.selectors import BehaviourSelector
 from hybrid.data.clicks import Samples
 from hybrid.errors import UserError
 from hybrid.llm.answers import Answers
-from hybrid.llm.prompt_batches import bucket
-from hybrid.llm.ragged import positions, ramp, row_starts
 from hybrid.llm.tokens import leading_tokens, title_tokens
+from idmodels.buckets import bucket, cut
+from idmodels.ragged import positions, ramp, row_starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +157,5 @@ class ClickPrompts:
         """
         self.check(selected)
         order = np.argsort(-self.builder.lengths(selected), kind="stable")
-        for first in range(0, len(order), self.eval_prompts):
-            batch = order[first : first + self.eval_prompts]
+        for batch in cut(order, self.eval_prompts):
             yield self.builder.build(selected.take(batch), batch)

@@ -16,6 +16,7 @@ from hybrid.config.schema import DataConfig
 from hybrid.data.cuts import Cuts, cut_positions
 from hybrid.data.dataset import Dataset
 from hybrid.errors import UserError
+from idmodels.ragged import positions, row_starts
 
 _warn = logging.getLogger("hybrid.data").warning
 
@@ -105,10 +106,8 @@ def split_training(dataset: Dataset, config: DataConfig, log: Callable[[str], No
 def copy_ranges(items: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Histories:
     """Copy items[starts[r]:ends[r]] of each row, one after the other, into an array of their own."""
     lengths = ends - starts
-    new_ends = np.cumsum(lengths)
-    new_starts = new_ends - lengths
-    source = np.arange(lengths.sum()) + np.repeat(starts - new_starts, lengths)
-    return Histories(np.asarray(items)[source], new_starts, new_ends)
+    new_starts = row_starts(lengths)
+    return Histories(np.asarray(items)[positions(starts, lengths)], new_starts, new_starts + lengths)
 
 
 def _valid_targets(dataset: Dataset, cuts: Cuts) -> Targets:
@@ -119,8 +118,8 @@ def _valid_targets(dataset: Dataset, cuts: Cuts) -> Targets:
 
 
 def _report(cuts: Cuts, config: DataConfig, log: Callable[[str], None]) -> None:
-    for part, positions in (("valid", cuts.valid), ("test", cuts.test)):
-        if not (positions >= 0).any():
+    for part, rows in (("valid", cuts.valid), ("test", cuts.test)):
+        if not (rows >= 0).any():
             raise UserError(f"data.split={config.split}: no user has an interaction for the {part} part {cuts.hint}")
     if cuts.n_short:
         log(f"{cuts.n_short} of {len(cuts.valid)} users {cuts.short_reason}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hybrid.instruct.examples import Example
-from hybrid.llm.prompt_batches import bucket
+from idmodels.buckets import bucket
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,7 @@ from hybrid.data.split import Histories, Targets
 from hybrid.errors import UserError
 from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
 from hybrid.llm.windows import Windows, item_windows, last_windows, target_windows, training_windows
-
-SHUFFLED_BATCHES = 32
-"""Prompts are sorted by length among this many batches at a time; more: less padding, less random batches."""
+from idmodels.buckets import bucket, cut
 
 
 class PromptBatches:
@@ -79,20 +77,8 @@ class PromptBatches:
 
     def _in_order_of_length(self, windows: Windows) -> Iterator[PromptBatch]:
         order = np.argsort(-self.builder.lengths(windows, self.layout), kind="stable")
-        return self._build(windows, _cut(order, self.eval_prompts))
+        return self._build(windows, cut(order, self.eval_prompts))
 
     def _build(self, windows: Windows, batches: list[np.ndarray]) -> Iterator[PromptBatch]:
         for batch in batches:
             yield self.builder.build(windows.take(batch), self.layout, self.id_length, numbers=batch)
-
-
-def bucket(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Random batches of up to ``size`` rows of similar ``lengths``, in random order."""
-    batches = []
-    for part in _cut(generator.permutation(len(lengths)), size * SHUFFLED_BATCHES):
-        batches += _cut(part[np.argsort(lengths[part], kind="stable")], size)
-    return [batches[number] for number in generator.permutation(len(batches))]
-
-
-def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
-    return [order[begin : begin + size] for begin in range(0, len(order), size)]

@@ -24,9 +24,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from hybrid.config.schema import PromptConfig
-from hybrid.llm.ragged import positions, ramp, row_starts
 from hybrid.llm.tokens import leading_tokens, title_tokens
 from hybrid.llm.windows import Windows
+from idmodels.batches import int_tensor
+from idmodels.ragged import positions, ramp, row_starts
 
 Index = tuple[Tensor, Tensor]
 
@@ -132,20 +133,20 @@ class PromptBuilder:
         slot_times = reading.begins if self.reads_vectors else reading.title_ends
         return PromptBatch(
             tokens=torch.from_numpy(self._tokens(reading, layout)),
-            lengths=_tensor(reading.lengths),
-            vector_index=(_tensor(reading.prompt[is_vector]), _tensor(reading.begins[is_vector])),
-            vector_ids=_tensor(reading.items[is_vector]),
+            lengths=int_tensor(reading.lengths),
+            vector_index=(int_tensor(reading.prompt[is_vector]), int_tensor(reading.begins[is_vector])),
+            vector_ids=int_tensor(reading.items[is_vector]),
             prefix_index=self._head_places(len(windows), 0, layout.prefix),
             user_index=self._head_places(len(windows), layout.prefix, int(layout.user)),
-            item_index=(_tensor(reading.prompt[has_slot]), _tensor(slot_times[has_slot])),
+            item_index=(int_tensor(reading.prompt[has_slot]), int_tensor(slot_times[has_slot])),
             suffix_index=_suffix_places(reading, slot_times + (layout.item and not self.reads_vectors)),
-            item_ids=_tensor(reading.items[has_slot]),
-            users=_tensor(windows.users),
-            user_rows=_tensor(windows.user_rows),
-            id_items=_tensor(_known_items(windows, id_length)),
-            targets=_tensor(windows.targets),
-            rows=_tensor(windows.rows),
-            numbers=_tensor(np.arange(len(windows)) if numbers is None else numbers),
+            item_ids=int_tensor(reading.items[has_slot]),
+            users=int_tensor(windows.users),
+            user_rows=int_tensor(windows.user_rows),
+            id_items=int_tensor(_known_items(windows, id_length)),
+            targets=int_tensor(windows.targets),
+            rows=int_tensor(windows.rows),
+            numbers=int_tensor(np.arange(len(windows)) if numbers is None else numbers),
         )
 
     def lengths(self, windows: Windows, layout: SlotLayout) -> np.ndarray:
@@ -200,7 +201,7 @@ class PromptBuilder:
 
     def _head_places(self, n_prompts: int, first: int, count: int) -> Index:
         times = len(self._bos) + first + np.arange(count)
-        return _tensor(np.repeat(np.arange(n_prompts), count)), _tensor(np.tile(times, n_prompts))
+        return int_tensor(np.repeat(np.arange(n_prompts), count)), int_tensor(np.tile(times, n_prompts))
 
 
 def _suffix_places(reading: _Reading, times: np.ndarray) -> Index:
@@ -208,7 +209,7 @@ def _suffix_places(reading: _Reading, times: np.ndarray) -> Index:
     prompt = np.append(reading.prompt[reading.predicts], reading.unread)
     time = np.append(times[reading.predicts], reading.lengths[reading.unread] - 1)
     order = np.argsort(prompt, kind="stable")
-    return _tensor(prompt[order]), _tensor(time[order])  # [M]
+    return int_tensor(prompt[order]), int_tensor(time[order])  # [M]
 
 
 def _known_items(windows: Windows, id_length: int) -> np.ndarray:
@@ -217,7 +218,3 @@ def _known_items(windows: Windows, id_length: int) -> np.ndarray:
     items = np.zeros((len(windows), id_length), dtype=np.int64)
     items[np.repeat(np.arange(len(windows)), counts), ramp(counts)] = windows.items[positions(ends - counts, counts)]
     return items  # [B, L]
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid.data.split import Histories, Targets
-from hybrid.llm.ragged import positions, row_starts
+from idmodels.ragged import positions, row_starts
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 from hybrid.config.schema import PromptConfig
 from hybrid.data.split import Targets
 from hybrid.errors import UserError
-from hybrid.llm.prompt_batches import PromptBatches, bucket
+from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
 from hybrid.llm.tiny import tiny_tokenizer
 
@@ -76,17 +76,6 @@ def test_target_batches_cover_every_target_once(prompts, histories) -> None:
     assert torch.cat([batch.targets for batch in batches]).tolist() == targets.items[numbers].tolist()
     assert torch.cat([batch.users for batch in batches]).tolist() == users[numbers].tolist()
     assert all(len(batch.suffix_index[0]) == len(batch.users) for batch in batches)
-
-
-def test_buckets_hold_every_row_once_and_waste_little() -> None:
-    lengths = np.random.default_rng(0).integers(20, 200, size=1000)
-    batches = bucket(lengths, 16, np.random.default_rng(1))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
-    assert len(batches) == 63
-    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
-    assert padded < 1.05 * lengths.sum()
-    longest = [lengths[batch].max() for batch in batches]
-    assert longest != sorted(longest)
 
 
 def test_batch_moves_to_another_device(prompts) -> None:
