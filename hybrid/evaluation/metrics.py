@@ -4,6 +4,8 @@ With one relevant item of rank r (from 1): HR@K = [r <= K], NDCG@K = [r <= K] / 
 MRR@K = [r <= K] / r; each averaged over the users.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ def gains(ranks: Tensor, metric: str) -> Tensor:
     return torch.where(exact <= int(cutoff), gain, 0.0)
 
 
-def ranking_metrics(ranks: Tensor) -> dict[str, float]:
-    """HR, NDCG and MRR at 5, 10 and 20 of ranks [M] (from 1), named such as ``ndcg@10``."""
-    names = [f"{name}@{cutoff}" for name in ("hr", "ndcg", "mrr") for cutoff in CUTOFFS]
+def ranking_metrics(ranks: Tensor, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
+    """HR, NDCG and MRR at the cutoffs of ranks [M] (from 1), named such as ``ndcg@10``."""
+    names = [f"{name}@{cutoff}" for name in ("hr", "ndcg", "mrr") for cutoff in cutoffs]
     return {name: gains(ranks, name).mean().item() for name in names}

@@ -44,6 +44,4 @@ def reference_ranks(model: IDModel, targets: Targets, questions: Sequence[Questi
 
 
 def _rank(scores: Tensor, question: Question) -> int:
-    if question.target not in question.listed:
-        return question.others + 1
-    return int((scores[question.listed] >= scores[question.target]).sum())
+    return question.rank(lambda: scores[question.listed])

@@ -3,7 +3,7 @@
 Ties are pessimistic, and so is a target without a title: it comes last. Letters: M users, C candidates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from hybrid.config.schema import InstructConfig
 from hybrid.data.split import Targets
 from hybrid.errors import UserError
+from hybrid.evaluation.metrics import ranking_metrics
 from hybrid.instruct.examples import candidates
 from hybrid.instruct.likelihood import title_likelihoods
 from hybrid.instruct.speaker import Speaker
@@ -35,6 +36,18 @@ class Question:
     """Items it is ranked against, with or without a title: the rank of a target without one."""
     unseen: bool
     """The target is in no train history."""
+
+    def rank(self, score: Callable[[], Tensor]) -> int:
+        """Rank of the target, from 1, by the scores [C] of the items listed; they are asked for where it is listed.
+
+        Ties go against it, and a target that is not listed is last. Raises UserError where a score is not finite.
+        """
+        if self.target not in self.listed:
+            return self.others + 1
+        scores = score()
+        if not torch.isfinite(scores).all():
+            raise UserError("ranking: a score is not finite; the model has diverged (lower its learning rate)")
+        return int((scores >= scores[self.listed.index(self.target)]).sum())  # the target itself makes it count from 1
 
 
 class Questions:
@@ -96,34 +109,20 @@ def question_ranks(speaker: Speaker, questions: Sequence[Question], wording: Wor
 
 
 def _rank(speaker: Speaker, question: Question, wording: Wording, normalise: bool) -> int:
-    if question.target not in question.listed:
-        return question.others + 1
-    titles = [wording.answer(item) for item in question.listed]
-    scores = title_likelihoods(speaker, question.prompt, titles, normalise)
-    if not torch.isfinite(scores).all():
-        raise UserError("ranking: a likelihood is not finite; the model has diverged (lower its learning rate)")
-    place = question.listed.index(question.target)
-    return int((scores >= scores[place]).sum())  # the target itself makes it count from 1
+    def score() -> Tensor:
+        titles = [wording.answer(item) for item in question.listed]
+        return title_likelihoods(speaker, question.prompt, titles, normalise)
 
-
-def rank_metrics(ranks: Tensor) -> dict[str, float]:
-    """HR, NDCG and MRR at 1, 3, 5 and 10 of ranks [M] from 1; one relevant item each."""
-    exact = ranks.double()
-    gains = {"hr": torch.ones_like(exact), "ndcg": 1 / torch.log2(exact + 1), "mrr": 1 / exact}
-    return {
-        f"{name}@{cutoff}": torch.where(exact <= cutoff, gain, 0.0).mean().item()
-        for name, gain in gains.items()
-        for cutoff in CUTOFFS
-    }
+    return question.rank(score)
 
 
 def grouped_metrics(ranks: Tensor, questions: Sequence[Question]) -> dict[str, float]:
     """Metrics of all users, and apart of those whose target was trained on (``warm/``) or never seen (``unseen/``)."""
     unseen = torch.tensor([question.unseen for question in questions])
-    values = dict(rank_metrics(ranks))
+    values = ranking_metrics(ranks, CUTOFFS)
     groups: Mapping[str, Tensor] = {"warm": ~unseen, "unseen": unseen}
     for name, members in groups.items():
         values[f"{name}/users"] = float(members.sum())
         if members.any():
-            values |= {f"{name}/{key}": value for key, value in rank_metrics(ranks[members]).items()}
+            values |= {f"{name}/{key}": value for key, value in ranking_metrics(ranks[members], CUTOFFS).items()}
     return values

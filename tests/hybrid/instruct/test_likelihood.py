@@ -11,7 +11,7 @@ import hybrid.instruct.likelihood as likelihood
 from hybrid.data.split import Histories, Targets
 from hybrid.errors import UserError
 from hybrid.instruct.likelihood import title_likelihoods
-from hybrid.instruct.ranking import Question, Questions, grouped_metrics, question_ranks, rank_metrics
+from hybrid.instruct.ranking import Question, Questions, grouped_metrics, question_ranks
 from hybrid.instruct.speaker import Speaker
 from hybrid.llm.vocabulary import Vocabulary
 
@@ -135,12 +135,12 @@ def test_equal_titles_tie_against_the_target(speaker, examiner) -> None:
 
 def test_a_diverged_model_is_an_error(speaker, questions, targets, examiner) -> None:
     next(speaker.lm.parameters()).data.fill_(torch.nan)
-    with pytest.raises(UserError, match="a likelihood is not finite"):
+    with pytest.raises(UserError, match="a score is not finite"):
         question_ranks(speaker, questions.among_candidates(targets), examiner.wording, True)
 
 
 def test_metrics_by_hand() -> None:
-    values = rank_metrics(torch.tensor([1, 3, 11, 2]))
+    values = grouped_metrics(torch.tensor([1, 3, 11, 2]), [Question([], [], 0, 0, unseen=False)] * 4)
     assert (values["hr@1"], values["hr@3"], values["hr@10"]) == (0.25, 0.75, 0.75)
     assert values["ndcg@3"] == pytest.approx((1 + 0.5 + 1 / np.log2(3)) / 4)
     assert values["mrr@5"] == pytest.approx((1 + 1 / 3 + 0.5) / 4)
