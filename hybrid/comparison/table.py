@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from hybrid.comparison.rows import TAIL, Row
 from hybrid.config.schema import Task
 from hybrid.evaluation.png import save_png
+from hybrid.evaluation.seeds import deviation, mean_sd
 
 COLUMNS: dict[Task, tuple[str, ...]] = {
     "ranking": ("ndcg@10", TAIL, "hr@10", "mrr@10"),
@@ -78,7 +79,7 @@ def plot(rows: Sequence[Row], metric: str, path: Path) -> bool:
     figure = Figure(figsize=(8, 1 + 0.3 * len(shown)), layout="constrained")
     axes = figure.subplots()
     values = [row.values(metric) for row in shown]
-    spreads = [stdev(found) if len(found) > 1 else 0.0 for found in values]
+    spreads = [deviation(found) for found in values]
     colours = [{"id": "C0", "llm": "C1"}.get(row.side, "C2") for row in shown]
     axes.barh(range(len(shown)), [mean(found) for found in values], xerr=spreads, color=colours, capsize=2)
     axes.set_yticks(range(len(shown)), [row.label for row in shown])
@@ -86,13 +87,6 @@ def plot(rows: Sequence[Row], metric: str, path: Path) -> bool:
     axes.set_xlabel(f"test {_title(metric)}")
     save_png(figure, path)
     return True
-
-
-def mean_sd(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds, in four digits."""
-    if not values:
-        return ""
-    return f"{mean(values):.4f} ± {stdev(values):.4f}" if len(values) > 1 else f"{values[0]:.4f}"
 
 
 def _title(metric: str) -> str:

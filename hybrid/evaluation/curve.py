@@ -7,14 +7,14 @@ arXiv 2406.02368).
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from hybrid.errors import UserError
 from hybrid.evaluation.png import save_png
+from hybrid.evaluation.seeds import deviation, mean_sd
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ def curve_table(curve: Curve) -> str:
     ]
     for fraction in curve.fractions:
         samples = next(point.samples for point in curve.points if point.fraction == fraction)
-        cells = [_spread(curve.values(system, fraction)) for system in curve.systems]
+        cells = [mean_sd(curve.values(system, fraction)) for system in curve.systems]
         lines.append(f"| {fraction:g} | {samples:,} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *(crossing_line(curve, system) for system in curve.systems if system != curve.plain)])
 
@@ -124,7 +124,7 @@ def plot_on_axes(curve: Curve, axes: "Axes") -> None:
     for system in curve.systems:
         known = [fraction for fraction in curve.fractions if curve.values(system, fraction)]
         values = [curve.values(system, fraction) for fraction in known]
-        spreads = [stdev(found) if len(found) > 1 else 0.0 for found in values]
+        spreads = [deviation(found) for found in values]
         means = [mean(found) for found in values]
         line = axes.errorbar(known, means, yerr=spreads, marker="o", capsize=3, label=system).lines[0]
         crossing = curve.crossing(system)
@@ -166,9 +166,3 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise UserError(f"--seeds: {text} names a seed twice")
     return seeds
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    return f"{mean(values):.4f} ± {stdev(values):.4f}" if len(values) > 1 else f"{values[0]:.4f}"
