@@ -81,7 +81,7 @@ def pair_width(config: BridgesConfig, arm: Arm) -> int:
 
 def judged_sides(config: Config) -> tuple[Side, ...]:
     """The sides that are validated and evaluated."""
-    lengths = {"id": config.train.schedule.id_length, "llm": config.train.schedule.llm_length}
+    lengths = config.train.schedule.lengths
     return tuple(side for side in SIDES[config.arm] if lengths[side] or config.evaluation.untrained)
 
 

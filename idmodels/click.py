@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idmodels.click_settings import ClickSettings
-from idmodels.errors import IDModelError
+from idmodels.errors import IDModelError, check_length
 
 UNKNOWN, DISLIKED, LIKED = 0, 1, 2
 """Marks of a behaviour: what the user thought of it."""
@@ -110,9 +110,7 @@ class ClickModel(nn.Module, ABC):
 
     def check_length(self, histories: Tensor) -> None:
         """Raise IDModelError where the histories [B, L] are longer than ``settings.max_length``."""
-        length, longest = histories.shape[1], self.settings.max_length
-        if length > longest:
-            raise IDModelError(f"histories of {length} items, but this model reads at most {longest} (max_length)")
+        check_length(histories.shape[1], self.settings.max_length)
 
 
 class EmbeddedClicks(ClickModel):

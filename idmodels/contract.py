@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idmodels.batches import IDBatch
-from idmodels.errors import IDModelError
+from idmodels.errors import IDModelError, check_length
 from idmodels.settings import IDSettings
 
 
@@ -110,9 +110,7 @@ class IDModel(nn.Module, ABC):
 
     def check_length(self, items: Tensor) -> None:
         """Raise IDModelError where the histories ``items`` [B, L] are longer than ``settings.max_length``."""
-        length, longest = items.shape[1], self.settings.max_length
-        if length > longest:
-            raise IDModelError(f"histories of {length} items, but this model reads at most {longest} (max_length)")
+        check_length(items.shape[1], self.settings.max_length)
 
     def check_items(self, items: Tensor) -> None:
         """Raise IDModelError where an id in ``items``, of any shape, is outside the model's N rows."""

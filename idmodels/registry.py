@@ -9,6 +9,7 @@ from idmodels.contract import IDModel
 from idmodels.errors import IDModelError
 from idmodels.gru4rec import GRU4Rec
 from idmodels.lightgcn import LightGCN
+from idmodels.recbole_names import PREFIX, zoo_names
 from idmodels.sasrec import SASRec
 from idmodels.settings import IDSettings
 from idmodels.srgnn import SRGNN
@@ -22,9 +23,6 @@ _MODELS: dict[str, Callable[[int, IDSettings], IDModel]] = {
     "srgnn": SRGNN,
 }
 
-_RECBOLE = "recbole:"
-"""Prefix of the names in `idmodels.recbole_names.zoo_names`."""
-
 
 def id_model_names() -> tuple[str, ...]:
     """Accepted values of ``settings.model``, sorted."""
@@ -37,7 +35,7 @@ def create_id_model(n_items: int, settings: IDSettings, n_users: int = 0) -> IDM
     ``settings.model`` is one of ours, or ``recbole:`` and the name of one of RecBole's sequential models. n_users: U,
     for those of them that have a vector per user. Raises IDModelError for an unknown model or fewer than two rows.
     """
-    if settings.model.lower().startswith(_RECBOLE):
+    if settings.model.lower().startswith(PREFIX):
         from idmodels.zoo_id_model import ZooIDModel
 
         return ZooIDModel(n_items, settings, n_users)
@@ -60,9 +58,7 @@ def check_name(kind: str, name: str, names: tuple[str, ...], n_items: int) -> No
 
 def _recbole_names() -> dict[str, str]:
     """RecBole's models by plain name in small letters; none where RecBole is absent."""
-    from idmodels.recbole_names import zoo_names
-
     try:
-        return {name.lower(): f"{_RECBOLE}{name}" for name in zoo_names()}
+        return {name.lower(): f"{PREFIX}{name}" for name in zoo_names()}
     except IDModelError:
         return {}

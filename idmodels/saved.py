@@ -18,13 +18,12 @@ from idmodels.disk import os_errors
 from idmodels.errors import IDModelError
 from idmodels.folders import complete_folder
 from idmodels.registry import create_id_model
-from idmodels.settings import IDSettings
+from idmodels.settings import PADDING_ID, IDSettings
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG, ITEM_IDS, README = "model.safetensors", "config.json", "item_ids.json", "README.md"
 POPULARITY = "popularity.json"
 FILES = (WEIGHTS, CONFIG, ITEM_IDS, README, POPULARITY)
-PADDING_ID = "[PAD]"
 
 _README = """# {model}: a sequential recommender over {items} items
 

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+PADDING_ID = "[PAD]"
+"""What stands for row 0 among the raw ids of items."""
 Precision = Literal["auto", "float32", "bfloat16"]
 """In which number format products are made, see `idmodels.precision`."""
 

@@ -23,6 +23,11 @@ class ScheduleConfig:
     first: Side = "id"
     """The side that begins each round."""
 
+    @property
+    def lengths(self) -> dict[Side, int]:
+        """Length of a phase, by side."""
+        return {"id": self.id_length, "llm": self.llm_length}
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:

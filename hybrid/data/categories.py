@@ -4,7 +4,6 @@ Letters: N items (row 0 is padding), C most categories of an item.
 """
 
 import logging
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,11 +12,10 @@ from hybrid.config.schema import DataConfig
 from hybrid.data.raw import RawTable
 from hybrid.data.readers import open_table
 from hybrid.data.sources import find_source
-from hybrid.data.text import category_columns, item_columns
+from hybrid.data.text import LEVELS, category_columns, item_columns
 from hybrid.errors import UserError
 
 log = logging.getLogger(__name__)
-LEVELS = re.compile(r"\s*\|\s*")
 
 
 def item_categories(config: DataConfig, item_ids: Sequence[str]) -> np.ndarray:

@@ -13,7 +13,6 @@ import numpy as np
 
 from hybrid.errors import UserError
 
-PADDING_ID = "[PAD]"
 FORMAT = 1
 META_FILE = "dataset.json"
 USERS_FILE = "users.json"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hybrid.config.schema import DataConfig
-from hybrid.data.dataset import FORMAT, PADDING_ID, Dataset, fingerprint
+from hybrid.data.dataset import FORMAT, Dataset, fingerprint
 from hybrid.data.interactions import (
     Interactions,
     count_repeats,
@@ -28,6 +28,7 @@ from hybrid.data.statistics import statistics, statistics_table
 from hybrid.data.store import write_dataset
 from hybrid.data.text import item_text
 from hybrid.errors import UserError
+from idmodels.settings import PADDING_ID
 
 __all__ = ["prepare", "statistics", "statistics_table"]
 

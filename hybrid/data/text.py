@@ -19,6 +19,7 @@ TITLES = ("title", "movie_title", "item_title", "product_title", "book_title", "
 YEARS = ("release_year", "year", "publication_year", "year_of_publication")
 CATEGORIES = ("categories", "category", "genres", "genre", "class", "tags", "subcategory", "brand", "author", "artist")
 LEVELS = re.compile(r"\s*\|\s*")
+"""What stands between the levels of a category."""
 
 
 def item_text(table: RawTable, item_ids: list[str], config: DataConfig, log: Callable[[str], None]) -> list[str]:

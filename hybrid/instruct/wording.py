@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from hybrid.errors import UserError
-from hybrid.llm.tokens import SEPARATOR
+from hybrid.llm.tokens import SEPARATOR, leading_tokens
 
 HISTORY = "A user took these items, oldest first:"
 CANDIDATES = "\nCandidates:"
@@ -30,8 +30,7 @@ class Wording:
         self._tokenizer = tokenizer
         self._separator, self._end = self.words(SEPARATOR), self.words(END)
         self._known: dict[str, list[int]] = {}
-        dressed = tokenizer(HISTORY)["input_ids"]
-        self._bos = dressed[: dressed.index(self.words(HISTORY)[0])]
+        self._bos, _ = leading_tokens(tokenizer, HISTORY, "the line before a history")
         spoken = [f" {' '.join(title.split())}" if title else "" for title in titles]
         encoded = tokenizer(spoken, add_special_tokens=False)["input_ids"]
         self._titles = [row[:item_tokens] for row in encoded]

@@ -12,7 +12,6 @@ from transformers import PreTrainedTokenizerBase
 
 from hybrid.errors import UserError
 
-LIKED, DISLIKED = 1, 0
 SAME_DAY = "1 January 2024"
 """What chat formats that name today's date are told, so that a request is the same tomorrow."""
 
@@ -31,7 +30,7 @@ class Requests:
 
 def history_text(texts: Sequence[str], liked: Sequence[int]) -> str:
     """The items [n] of a user as one text; ``liked`` is 1, 0 or, where nobody knows, -1."""
-    groups = {"liked": LIKED, "did not like": DISLIKED, "had": -1}
+    groups = {"liked": 1, "did not like": 0, "had": -1}
     parts = []
     for verb, mark in groups.items():
         named = [text for text, own in zip(texts, liked, strict=True) if own == mark and text]

@@ -34,13 +34,12 @@ class Schedule:
     """
 
     def __init__(self, config: ScheduleConfig, sides: Sequence[Side]) -> None:
-        lengths = {"id": config.id_length, "llm": config.llm_length}
         order: list[Side] = ["id", "llm"] if config.first == "id" else ["llm", "id"]
         self._turns = [
-            (number, side, lengths[side])
+            (number, side, config.lengths[side])
             for number in range(1, config.rounds + 1)
             for side in order
-            if side in sides and lengths[side]
+            if side in sides and config.lengths[side]
         ]
         self.unit = config.unit
         self._position = 0
