@@ -21,7 +21,8 @@ class DataConfig:
     item_field: str = "item_id"
     """Column of the item id."""
     time_field: str = "timestamp"
-    """Column of the time; empty: the order of the rows."""
+    """Column of the time: numbers, or ISO 8601 dates or date-times, all with a zone or all without one, which is UTC.
+    Empty: the order of the rows."""
     time_precision: Literal["exact", "float32", "scaled_float32"] = "exact"
     """How times are compared; the others give RecBole's order, without or with its `normalize_all` (ml-100k has it)."""
     rating_field: str = "rating"

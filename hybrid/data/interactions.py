@@ -55,7 +55,7 @@ def read_interactions(table: RawTable, config: DataConfig, log: Callable[[str], 
     if len(kinds) < 2:
         raise UserError(f"data.user_field and data.item_field both name the column {config.user_field!r}")
     if config.time_field:
-        kinds[table.require(config.time_field, "time_field", ("float",))] = "number"
+        kinds[table.require(config.time_field, "time_field", ("float",))] = "time"
     has_ratings = _has_ratings(table, config, log)
     if has_ratings:
         kinds[table.require(config.rating_field, "rating_field", ("float",))] = "number"

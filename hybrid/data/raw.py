@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from hybrid.errors import UserError, nearest
 
-Kind = Literal["id", "number", "text"]
+Kind = Literal["id", "number", "time", "text"]
 
 
 class RawTable(ABC):
@@ -35,7 +35,8 @@ class RawTable(ABC):
     def read(self, kinds: Mapping[str, Kind]) -> Any:
         """The named columns as a pyarrow Table with at least one row.
 
-        An id becomes a dictionary of strings, none empty; a number a finite float64; a text a string.
+        An id becomes a dictionary of strings, none empty; a number a finite float64; a time, which may be an ISO 8601
+        date, likewise; a text a string.
         Raises UserError with the file and line of the first value that is not so.
         """
 
@@ -50,7 +51,7 @@ def bad_row(column: Any, kind: Kind) -> int | None:
 
     if kind == "text":
         return None
-    good = pc.is_finite(column) if kind == "number" else _not_blank(column)
+    good = _not_blank(column) if kind == "id" else pc.is_finite(column)
     if not pc.all(pc.fill_null(good, False)).as_py():
         return int(pc.index(pc.fill_null(good, False), False).as_py())
     return None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hybrid.data.dates import EXAMPLES, dates_like, seconds
 from hybrid.data.delimited import CSV, DelimitedTable, read_header
 from hybrid.data.raw import Kind, RawTable, bad_row
 from hybrid.errors import UserError
@@ -37,7 +38,7 @@ def open_parquet(path: Path) -> RawTable:
 
 
 class ParquetTable(RawTable):
-    """A parquet file; times may be numbers or timestamps, which become seconds."""
+    """A parquet file; times may be numbers, timestamps or ISO 8601 dates, which become seconds."""
 
     def read(self, kinds: Mapping[str, Kind]) -> Any:
         """See `RawTable.read`."""
@@ -71,33 +72,65 @@ class ParquetTable(RawTable):
         import pyarrow as pa
 
         try:
+            if kind == "time" and _is_text(column):
+                return self._read_dates(column, name)
             return _CONVERTERS[kind](column)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError):
             raise UserError(f"{self.path}: column {name!r} holds {column.type}; wanted: {_WANTED[kind]}") from None
 
+    def _read_dates(self, column: Any, name: str) -> Any:
+        import pyarrow as pa
 
-_WANTED = {"id": "whole numbers or text", "number": "finite numbers", "text": "text"}
+        values = _decoded(column)
+        dates = dates_like(values[0].as_py())
+        if dates is None:
+            raise UserError(f"{self.where(0)}: {name} is {values[0].as_py()!r}; wanted: {_WANTED['time']}, {EXAMPLES}")
+        try:
+            return seconds(values.cast(dates.type))
+        except pa.ArrowInvalid:
+            for row, value in enumerate(values.to_pylist()):
+                problem = None if value is None else dates.problem(value)
+                if problem:
+                    raise UserError(f"{self.where(row)}: {name} is {problem}") from None
+            raise
+
+
+_WANTED = {
+    "id": "whole numbers or text",
+    "number": "finite numbers",
+    "time": "finite numbers or ISO 8601 dates",
+    "text": "text",
+}
+
+
+def _is_text(column: Any) -> bool:
+    import pyarrow as pa
+
+    values = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    return bool(pa.types.is_string(values) or pa.types.is_large_string(values))
+
+
+def _decoded(column: Any) -> Any:
+    """A dictionary column as plain values."""
+    import pyarrow as pa
+
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def _to_ids(column: Any) -> Any:
     import pyarrow as pa
 
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not (
-        pa.types.is_integer(column.type) or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    ):
+    column = _decoded(column)
+    if not (pa.types.is_integer(column.type) or _is_text(column)):
         raise TypeError
     return column.cast(pa.string()).dictionary_encode()
 
 
 def _to_numbers(column: Any) -> Any:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if pa.types.is_temporal(column.type):
-        microseconds = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-        return pc.divide(microseconds.cast(pa.float64(), safe=False), 1e6)
+        return seconds(column)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
         raise TypeError
     return column.cast(pa.float64(), safe=False)
@@ -112,4 +145,4 @@ def _to_text(column: Any) -> Any:
     return pc.fill_null(column.cast(pa.string()), "")
 
 
-_CONVERTERS = {"id": _to_ids, "number": _to_numbers, "text": _to_text}
+_CONVERTERS = {"id": _to_ids, "number": _to_numbers, "time": _to_numbers, "text": _to_text}

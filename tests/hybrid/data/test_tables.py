@@ -73,12 +73,74 @@ def test_parquet_timestamps_become_seconds(config, tmp_path):
     assert prepare(config(tmp_path / "log.parquet")).times.tolist() == [0, 86400, 1]
 
 
+ISO = [
+    (["1970-01-02", "1970-01-01", "1970-01-03"], [0, 86400, 2 * 86400]),
+    (["1970-01-01T00:01:00", "1970-01-01T00:00:01.25", "1970-01-01T00:02"], [1.25, 60, 120]),
+    (
+        ["2021-01-02 01:07:36", "2021-01-02 01:07:35.123456789", "2021-01-03"],
+        [1609549655.123456, 1609549656, 1609632000],
+    ),
+    (
+        ["2021-01-02T01:07:36Z", "2021-01-02T02:07:35+01:00", "2021-01-01T20:07:37-05"],
+        [1609549655, 1609549656, 1609549657],
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), ISO)
+def test_iso_dates_become_seconds_utc_where_they_name_no_zone(write, config, values, expected):
+    rows = list(zip(COLUMNS["user_id"], COLUMNS["item_id"], values, strict=True))
+    assert prepare(config(write("log.csv", rows, list(COLUMNS)))).times.tolist() == expected
+    header = ["user_id:token", "item_id:token", "timestamp:float"]
+    assert prepare(config(write("log.inter", rows, header))).times.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(("values", "expected"), ISO)
+def test_iso_dates_in_parquet(config, tmp_path, kind, values, expected):
+    table = pa.table({**COLUMNS, "timestamp": pa.array(values).cast(kind)})
+    parquet.write_table(table, tmp_path / "log.parquet")
+    assert prepare(config(tmp_path / "log.parquet")).times.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["02/01/2021", "1", "2"],
+            "line 2: timestamp is '02/01/2021', neither a finite number nor an ISO 8601 date, such",
+        ),
+        (["1", "2021-01-02", "2"], "line 3: timestamp is '2021-01-02', not a finite number$"),
+        (
+            ["2021-01-02", "2021-01-03T10:00:00", "1609549655"],
+            "line 4: timestamp is '1609549655'; the first is '2021-01-02', so all must be ISO 8601 dates without a",
+        ),
+        (["2021-01-02", "2021-02-30", "2021-01-02"], "line 3: timestamp is '2021-02-30'; the first is"),
+        (["2021-01-02", "", "2021-01-02"], "line 3: timestamp is ''; the first is"),
+        (["2021-01-02T10:00", "2021-01-02T10:00Z", "2021-01-02"], "line 3: timestamp is .* without a zone$"),
+        (["2021-01-02T10:00Z", "2021-01-02T10:00+01:00", "2021-01-02"], "line 4: timestamp is .* with a zone$"),
+    ],
+)
+def test_dates_that_are_broken_or_mixed(write, config, values, message):
+    rows = zip(COLUMNS["user_id"], COLUMNS["item_id"], values, strict=True)
+    with pytest.raises(UserError, match=rf"log\.csv, {message}"):
+        prepare(config(write("log.csv", list(rows), list(COLUMNS))))
+
+
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
         ("timestamp", [1.0, float("nan"), 2.0], "row 2: timestamp is nan"),
         ("timestamp", [1.0, 2.0, None], "row 3: timestamp is None"),
-        ("timestamp", ["a", "b", "c"], "column 'timestamp' holds string"),
+        (
+            "timestamp",
+            ["1", "2", "3"],
+            "row 1: timestamp is '1'; wanted: finite numbers or ISO 8601 dates, such as 2021",
+        ),
+        ("timestamp", ["2021-01-02", None, "2021-01-02"], "row 2: timestamp is None; wanted: finite numbers or ISO"),
+        ("timestamp", ["2021-01-02", "2021-01-03", "4"], "row 3: timestamp is '4'; the first is '2021-01-02', so all"),
+        ("timestamp", [True, False, True], "column 'timestamp' holds bool; wanted: finite numbers or ISO 8601 dates$"),
+        ("rating", ["2021-01-02"] * 3, "column 'rating' holds string; wanted: finite numbers$"),
         ("item_id", ["x", "", "y"], "row 2: item_id is ''"),
         ("user_id", [1, None, 2], "row 2: user_id is None"),
         ("user_id", [1.5, 2.5, 3.5], "column 'user_id' holds double"),
