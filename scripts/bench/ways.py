@@ -60,6 +60,12 @@ TURNS: dict[str, str] = {
     "no item tokens": "bridges.store.enabled=false",
     "four short rounds": "train.schedule.rounds=4 train.schedule.id_length=30 train.schedule.llm_length=2",
     "the LLM first": "train.schedule.first=llm",
+    "three rounds": "train.schedule.rounds=3",
+    "eight LLM epochs a round": "train.schedule.llm_length=8",
+    "LoRA of rank 64": "llm.lora.rank=64 llm.lora.alpha=128",
+    "twelve layers": "llm.num_layers=12",
+    "distillation with weight 1": "bridges.distill.id_weight=1.0",
+    "distillation at temperature 1": "bridges.distill.temperature=1.0",
 }
 """Settings of the rows with turns."""
 
