@@ -1,14 +1,13 @@
 """Writing a prepared dataset: all of it or nothing."""
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from hybrid.data.dataset import FORMAT, ITEMS_FILE, META_FILE, USERS_FILE, Dataset
 from hybrid.errors import UserError
+from hybrid.whole_files import first_folder
 
 
 def write_dataset(dataset: Dataset) -> None:
@@ -16,22 +15,15 @@ def write_dataset(dataset: Dataset) -> None:
 
     Raises UserError where the disk is full or the place cannot be written; nothing is left behind then.
     """
-    parent = dataset.path.parent
-    temporary = None
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{dataset.path.name}-", dir=parent))
-        _write_files(dataset, temporary)
-        _move(temporary, dataset.path)
+        with first_folder(dataset.path, META_FILE) as folder:
+            _write_files(dataset, folder)
     except OSError as error:
         reason = error.strerror or "the disk is full"  # numpy reports a short write without the system's reason
         raise UserError(
             f"cannot write the prepared dataset to {dataset.path}, {_size(dataset):.1f} MB: {reason}; "
             "free some space or set data.cache_dir"
         ) from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_files(dataset: Dataset, folder: Path) -> None:
@@ -53,16 +45,6 @@ def _write_files(dataset: Dataset, folder: Path) -> None:
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
-
-
-def _move(temporary: Path, target: Path) -> None:
-    """Another process may have prepared the same dataset meanwhile: then its folder, equal to ours, stays."""
-    temporary.chmod(0o755)  # mkdtemp's folders are closed to other users of a shared cache
-    try:
-        temporary.rename(target)
-    except OSError:
-        if not (target / META_FILE).is_file():
-            raise
 
 
 def _size(dataset: Dataset) -> float:

@@ -2,8 +2,6 @@
 
 import io
 import logging
-import shutil
-import tempfile
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from safetensors.torch import save_file
 from hybrid.errors import UserError
 from hybrid.llm.own_code import refuse_code
 from hybrid.llm.quiet import quiet_transformers
+from hybrid.whole_files import first_folder
 
 _log = logging.getLogger("hybrid.llm")
 FINAL_FILE = "config.json"
@@ -31,12 +30,8 @@ def convert_gguf(source: Path, target: Path) -> Path:
     _log.info("converting %s once to %s", source.name, target)
     model, tokenizer = _read(source)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-            fresh = Path(scratch, "new")
-            fresh.mkdir()
+        with first_folder(target, FINAL_FILE) as fresh:
             _write(model, tokenizer, fresh)
-            _move(fresh, target)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"cannot write the converted model to {target}: {error}; free some space or set data.cache_dir"
@@ -75,14 +70,3 @@ def _write(model: Any, tokenizer: Any, directory: Path) -> None:
         del model.config.quantization_config
     model.config.dtype = torch.bfloat16
     model.config.save_pretrained(directory)
-
-
-def _move(fresh: Path, target: Path) -> None:
-    """Another process may have converted the same file meanwhile: then its directory stays."""
-    if target.exists() and not (target / FINAL_FILE).is_file():
-        shutil.rmtree(target)
-    try:
-        fresh.rename(target)
-    except OSError:
-        if not (target / FINAL_FILE).is_file():
-            raise
