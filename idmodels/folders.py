@@ -1,7 +1,7 @@
 """Folders that are there complete or not at all."""
 
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,20 +11,48 @@ from idmodels.errors import IDModelError
 
 @contextmanager
 def complete_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A temporary folder to write the files ``names`` into; it takes the place of ``folder`` when the block ends.
+    """`replaced_folder` for the files ``names``.
 
-    After an error inside the block ``folder`` is as it was. Raises IDModelError where ``folder`` is a file or holds
-    anything but ``names``, so that nobody's other files are lost.
+    Raises IDModelError where ``folder`` is a file or holds anything but ``names``, so that nobody's other files are
+    lost.
     """
     _check_replaceable(folder, names)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        fresh, old = Path(scratch, "new"), Path(scratch, "old")
-        fresh.mkdir()
+    with replaced_folder(folder) as fresh:
+        yield fresh
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder`` to write into, which takes its place when the block ends.
+
+    After an error ``folder`` is as it was. A process that is killed between the two renames leaves no ``folder``; the
+    next call puts the old one back before anything else, and so does `recover_folder`.
+    """
+    fresh, old = folder.with_name(f".{folder.name}.new"), _old(folder)
+    recover_folder(folder)
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
         yield fresh
         if folder.exists():
             os.replace(folder, old)
         os.replace(fresh, folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        recover_folder(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Put ``folder`` back where its replacement was interrupted between the two renames."""
+    if _old(folder).exists() and not folder.exists():
+        os.replace(_old(folder), folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def _check_replaceable(folder: Path, names: Sequence[str]) -> None:

@@ -42,7 +42,18 @@ features are part of the item vectors in it.
 def save_id_model(
     model: IDModel, directory: Path, item_ids: list[str] | None, extra: dict[str, Any] | None = None
 ) -> None:
-    """Write the model to ``directory``, which is replaced as a whole.
+    """Write the model to ``directory``, which is replaced as a whole; see `write_id_model`.
+
+    Raises IDModelError where ``directory`` holds other files, too.
+    """
+    with complete_folder(Path(directory), FILES) as folder:
+        write_id_model(model, folder, item_ids, extra)
+
+
+def write_id_model(
+    model: IDModel, folder: Path, item_ids: list[str] | None, extra: dict[str, Any] | None = None
+) -> None:
+    """Write the model's files into ``folder``, which is there.
 
     item_ids [N]: raw id of every row, row 0 (padding) included; None: the row numbers. ``extra`` goes into
     ``config.json`` under "extra". Raises IDModelError where ``item_ids`` has another length than the item table, and
@@ -61,15 +72,14 @@ def save_id_model(
         "settings": asdict(model.settings),
         "extra": extra or {},
     }
-    with complete_folder(Path(directory), FILES) as folder:
-        with os_errors(directory):
-            save_file(folded_state(model), folder / WEIGHTS)
-        _write_json(folder / CONFIG, config)
-        _write_json(folder / ITEM_IDS, list(ids))
-        if model.popularity is not None:
-            _write_json(folder / POPULARITY, model.popularity.tolist())
-        readme = _README.format(model=model.settings.model, items=model.n_items - 1)
-        (folder / README).write_text(readme, encoding="utf-8")
+    with os_errors(folder):
+        save_file(folded_state(model), folder / WEIGHTS)
+    _write_json(folder / CONFIG, config)
+    _write_json(folder / ITEM_IDS, list(ids))
+    if model.popularity is not None:
+        _write_json(folder / POPULARITY, model.popularity.tolist())
+    readme = _README.format(model=model.settings.model, items=model.n_items - 1)
+    (folder / README).write_text(readme, encoding="utf-8")
 
 
 def folded_state(model: IDModel) -> dict[str, Tensor]:

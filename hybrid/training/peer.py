@@ -11,7 +11,7 @@ from hybrid.system import System
 from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, replace_directory
 from hybrid.training.source_training import learner_alone, train_plain
-from idmodels.saved import load_id_model, save_id_model
+from idmodels.saved import load_id_model, write_id_model
 
 OTHER_SEED = 1_000_003
 """Added to the run's seed: seeds that are near are in use beside it."""
@@ -29,7 +29,7 @@ class Peer:
             return
         data, config = self.system.data, self.system.config
         model, _ = train_plain("peer", self.system, units, monitor, config.seed + OTHER_SEED)
-        replace_directory(self.folder, lambda path: save_id_model(model, path, data.item_ids, {}))
+        replace_directory(self.folder, lambda path: write_id_model(model, path, data.item_ids, {}))
 
     def teach(self, step: int) -> None:
         """Write its item table and its states into the exchange store where the LLM's would stand, once."""

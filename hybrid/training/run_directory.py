@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from hybrid.config.load import dump_config
 from hybrid.config.schema import Config
 from hybrid.errors import UserError
 from hybrid.whole_files import written_beside
+from idmodels.folders import recover_folder, replaced_folder
 
 
 class RunDirectory:
@@ -56,9 +56,7 @@ class RunDirectory:
     def recover(self) -> None:
         """Put back a best model whose replacement was interrupted between its two renames."""
         for target in (self.best_id, self.best_llm):
-            old = _old(target)
-            if old.exists() and not target.exists():
-                os.replace(old, target)
+            recover_folder(target)
 
     def dataset_fingerprint(self) -> str:
         """Fingerprint of the dataset that the run was started on."""
@@ -100,25 +98,8 @@ def replace_directory(target: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         UserError: the disk is full or can't be written; ``target`` is as it was.
     """
-    beside = target.with_name(f".{target.name}.new")
-    old = _old(target)
-    with disk_errors(target):
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        beside.mkdir(parents=True)
-        try:
-            fill(beside)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        if target.exists():
-            os.replace(target, old)
-        os.replace(beside, target)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _old(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
+    with disk_errors(target), replaced_folder(target) as fresh:
+        fill(fresh)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ from hybrid.training.monitor import Monitor
 from hybrid.training.run_directory import RunDirectory, disk_errors, read_json, replace_directory, write_json
 from hybrid.training.source_training import train_plain
 from hybrid.whole_files import written_beside
-from idmodels.saved import load_id_model, save_id_model
+from idmodels.saved import load_id_model, write_id_model
 
 log = logging.getLogger(__name__)
 TEACHING: Direction = "llm2id"
@@ -49,7 +49,7 @@ class Safeguard:
         data, config = self.system.data, self.config
         plain, curve = train_plain("plain", self.system, units, monitor, config.seed)
         best = max(curve, key=lambda metrics: metrics[config.evaluation.metric])
-        replace_directory(self.folder, lambda path: save_id_model(plain, path, data.item_ids, {"valid": best}))
+        replace_directory(self.folder, lambda path: write_id_model(plain, path, data.item_ids, {"valid": best}))
         with disk_errors(self.weights), written_beside(self.weights) as beside:
             save_tensors(beside, plain.state_dict())
         write_json(self.record, {"best": best, "curve": [metrics[config.evaluation.metric] for metrics in curve]})

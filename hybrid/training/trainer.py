@@ -27,7 +27,7 @@ from hybrid.training.safeguard import Safeguard, needs_safeguard
 from hybrid.training.schedule import Schedule, Turn
 from hybrid.training.source_training import train_source
 from hybrid.training.validation import SideValidator, Validator
-from idmodels.saved import save_id_model
+from idmodels.saved import write_id_model
 
 log = logging.getLogger(__name__)
 
@@ -342,7 +342,7 @@ class Trainer(BaseTrainer[System]):
         """The model alone and folded."""
         model, ids = self.system.need_id(), self.system.data.item_ids
         extra = {"valid": dict(metrics)}
-        replace_directory(self.run.best_id, lambda path: save_id_model(model, path, ids, extra))
+        replace_directory(self.run.best_id, lambda path: write_id_model(model, path, ids, extra))
 
     def _safeguard(self) -> Safeguard | None:
         return Safeguard(self.system, self.run) if needs_safeguard(self.system) else None
