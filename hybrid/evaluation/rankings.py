@@ -79,31 +79,43 @@ def evaluate_rankings(config: Config, run: RunDirectory, dataset: Dataset, what:
     if config.llm.scorer.kind == "candidate_likelihood":
         from hybrid.evaluation.mixed import evaluate_mixed
 
-        return {"part": what.part, "histories": order, **evaluate_mixed(config, run, dataset, data, targets)}
-    groups, system = members(targets, data.popularity()), build_system(config, data)
-    tensors = {
+        found = evaluate_mixed(config, run, dataset, data, targets)
+    else:
+        found = _evaluate_sides(build_system(config, data), run, targets, what)
+    return {"part": what.part, "histories": order, **found}
+
+
+def _evaluate_sides(system: System, run: RunDirectory, targets: Targets, what: Measurement) -> dict[str, Any]:
+    """Who was ranked and how, and what `evaluate_side` finds of each side; writes the ranks and states."""
+    config, groups = system.config, members(targets, system.data.popularity())
+    ranks, states = _who(targets, groups), dict[str, Tensor]()
+    found: dict[str, Any] = {}
+    for side in judged_sides(config):
+        found[side], ranked = evaluate_side(system, side, run, targets, groups, what)
+        ranks |= _ranks_of(side, ranked, targets, config.evaluation)
+        if ranked.states is not None:
+            states |= {f"{side}.states": ranked.states, f"{side}.items": ranked.item_matrix}
+    write_tensors(ranks_file(run.path, what.name), ranks)
+    if what.keep_states:
+        write_tensors(states_file(run.path, what.name), states)
+    return {"users": len(targets.users), "history_masked": config.evaluation.mask_history, "sides": found}
+
+
+def _who(targets: Targets, groups: Members) -> dict[str, Tensor]:
+    """Whose ranks they are."""
+    return {
         "users": torch.from_numpy(targets.users),
         "targets": torch.from_numpy(targets.items),
         "tail": torch.from_numpy(groups["popularity"]["tail"]),
     }
-    found: dict[str, Any] = {}
-    states: dict[str, Tensor] = {}
-    for side in judged_sides(config):
-        found[side], ranked = evaluate_side(system, side, run, targets, groups, what)
-        tensors[f"{side}.ranks"] = ranked.ranks
-        if ranked.states is not None:
-            tensors[f"{side}.top"] = top_items(ranked.states, ranked.item_matrix, targets, config.evaluation)
-            states |= {f"{side}.states": ranked.states, f"{side}.items": ranked.item_matrix}
-    write_tensors(ranks_file(run.path, what.name), tensors)
-    if what.keep_states:
-        write_tensors(states_file(run.path, what.name), states)
-    return {
-        "part": what.part,
-        "histories": order,
-        "users": len(targets.users),
-        "history_masked": config.evaluation.mask_history,
-        "sides": found,
-    }
+
+
+def _ranks_of(side: str, ranked: Ranked, targets: Targets, config: EvaluationConfig) -> dict[str, Tensor]:
+    """Every user's rank and, where the side has states, its best items."""
+    found = {f"{side}.ranks": ranked.ranks}
+    if ranked.states is not None:
+        found[f"{side}.top"] = top_items(ranked.states, ranked.item_matrix, targets, config)
+    return found
 
 
 def evaluate_side(
