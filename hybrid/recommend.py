@@ -19,6 +19,7 @@ from hybrid.errors import UserError, nearest
 from hybrid.evaluation.evaluate import open_dataset
 from hybrid.evaluation.rankers import IDRanker, Ranker
 from hybrid.evaluation.rankings import best_ranker
+from hybrid.evaluation.test_part import whole_history
 from hybrid.exchange import judged_sides
 from hybrid.system import build_system
 from hybrid.training.run_directory import RunDirectory
@@ -66,7 +67,7 @@ def _asked(dataset: Dataset, user: str | None, history: Sequence[str] | None) ->
         if user not in dataset.user_ids:
             raise UserError(f"unknown user {user!r}{nearest(user, dataset.user_ids)}")
         row = dataset.user_ids.index(user)
-        items = np.asarray(dataset.items[dataset.offsets[row] : dataset.offsets[row + 1]])
+        items = whole_history(dataset, row)
     else:
         row, items = -1, np.array([_row(dataset, item) for item in history or ()], dtype=np.int32)
     histories = Histories(items, np.array([0]), np.array([len(items)]))

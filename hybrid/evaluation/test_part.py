@@ -1,4 +1,4 @@
-"""The one door to the test part. Nothing that trains may import this module."""
+"""The one door to the test part: for measuring, and for serving. Nothing that trains may import this module."""
 
 import numpy as np
 
@@ -24,6 +24,11 @@ def open_test(dataset: Dataset, config: DataConfig) -> Targets:
     items = np.asarray(dataset.items)
     histories = Histories(items, np.asarray(dataset.offsets)[users], positions)
     return Targets(users, items[positions].astype(np.int64), histories)
+
+
+def whole_history(dataset: Dataset, user: int) -> np.ndarray:
+    """All items of the user in row ``user``, oldest first, those of the test part included; [L] int32."""
+    return np.asarray(dataset.items[dataset.offsets[user] : dataset.offsets[user + 1]])
 
 
 def open_click_test(dataset: Dataset, config: DataConfig) -> Samples:
