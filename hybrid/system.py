@@ -239,7 +239,8 @@ def text_vectors(config: Config, recommender: LLMRecommender, texts: Sequence[st
     """
     llm, cache_dir = config.llm, Path(config.data.cache_dir)
     if llm.item_encoder:
-        return encode_sentences(llm.item_encoder, texts, llm.encode_tokens, cache_dir, recommender.backbone.width)
+        width, device = recommender.backbone.width, recommender.suffix.device
+        return encode_sentences(llm.item_encoder, texts, llm.encode_tokens, cache_dir, width, device)
     if llm.item_layers == "all" and llm.num_layers:
         recommender = _whole_model(config, recommender.suffix.device)
     pooling: Literal["mean", "suffix"] = "suffix" if llm.item_pooling == "suffix" else "mean"

