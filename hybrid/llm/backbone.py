@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hybrid.config.schema import LLMConfig
 from hybrid.errors import UserError
+from hybrid.generators import forked_generators
 from hybrid.llm.bundled import BUNDLED, bundled_directory
 from hybrid.llm.fingerprint import directory_hash, file_sha256, short_hash, weights_hash
 from hybrid.llm.gguf import convert_gguf
@@ -148,8 +149,7 @@ def draw_model(kind: Any, config: Any, dtype: torch.dtype, seed: int) -> PreTrai
 
     The head is drawn last, so both kinds have the same weights but for it.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with forked_generators(seed):
         return cast(PreTrainedModel, kind.from_config(config, dtype=dtype))
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from hybrid.generators import forked_generators
+
 TINY = "tiny-random"
 LAYERS = 2
 WIDTH = 32
@@ -47,8 +49,7 @@ def tiny_model(layers: int, seed: int, dtype: torch.dtype = torch.float32) -> Pr
     """Random weights drawn from ``seed``; the global generator does not move."""
     from transformers import LlamaModel
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with forked_generators(seed):
         model = LlamaModel(tiny_config(layers))
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)  # `model.to` would round the rotary frequencies too

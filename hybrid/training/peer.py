@@ -3,8 +3,7 @@
 If it teaches as well, what an ID model gains by learning from the LLM is what any second model would give it.
 """
 
-import torch
-
+from hybrid.generators import forked_generators
 from hybrid.modes import inference
 from hybrid.sources import Source
 from hybrid.system import System
@@ -37,7 +36,7 @@ class Peer:
         if store.has("llm", "item"):
             return
         model = load_id_model(self.folder)[0].to(self.system.device)
-        with torch.random.fork_rng():
+        with forked_generators(device=self.system.device):
             learner = learner_alone(Source("peer", model, trained=True), self.system, 1)
         with inference(model):
             table = model.item_table()

@@ -10,6 +10,7 @@ from bridges.sharing import ExchangeStore
 from hybrid.config.schema import ScheduleConfig
 from hybrid.evaluation.rankers import rank_side
 from hybrid.exchange import Exchange
+from hybrid.generators import forked_generators
 from hybrid.id_models import new_id_model
 from hybrid.sources import Source
 from hybrid.system import System
@@ -64,8 +65,7 @@ def train_plain(
 
     The run goes on as if this had not been: it draws no random number of the run's own.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with forked_generators(seed, system.device):
         model = new_id_model(system.config.id, system.data, system.device)
         return model, train_source(Source(name, model, trained=False), system, units, monitor, seed)
 

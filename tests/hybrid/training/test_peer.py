@@ -22,12 +22,13 @@ PEER = (
 )
 
 
-def test_a_plain_model_of_another_seed_is_what_the_id_side_learns_from(tiny, tmp_path):
+def test_a_plain_model_of_another_seed_is_what_the_id_side_learns_from(tiny, tmp_path, monkeypatch):
     config = tiny(*PEER)
     trainer = Trainer(build_system(config, data := split_training(prepare(config.data), config.data)))
     run = RunDirectory(tmp_path / "run")
     run.create(config, data.fingerprint)
     trainer.start(run)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: pytest.fail("GPUs that the run is not on were asked for"))
     trainer._prepare()
     store, learner = trainer.system.exchange.store, trainer.learners["id"]
     assert not store.has("llm", "item")  # the first phase is as in a run with an LLM
