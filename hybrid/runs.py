@@ -15,6 +15,7 @@ from hybrid.data.clicks import split_clicks
 from hybrid.data.dataset import Dataset
 from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
+from hybrid.data.statistics import FEW_REPEATS, repeat_share
 from hybrid.errors import UserError
 from hybrid.logs import log_file
 from hybrid.training.run_directory import RunDirectory, write_json
@@ -55,6 +56,7 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     if not run.config.exists():
         run.create(config, dataset.fingerprint)
     with log_file(run.log):
+        _tell_of_repeats(config, dataset)
         trainer.start(run, resume)
         results = trainer.train()
         write_json(run.time, {"train_s": trainer.clock.seconds})
@@ -79,6 +81,18 @@ def create_trainer(config: Config, dataset: Dataset) -> "BaseTrainer[Any] | Stag
     from hybrid.training.trainer import Trainer
 
     return Trainer(build_system(config, data))
+
+
+def _tell_of_repeats(config: Config, dataset: Dataset) -> None:
+    """Repeats flatter a ranking of the catalogue that leaves history items out."""
+    is_ranking = config.task == "ranking" and config.llm.scorer.kind != "candidate_likelihood"
+    share = repeat_share(dataset) if is_ranking and config.evaluation.mask_history else 0.0
+    if share > FEW_REPEATS:
+        log.info(
+            "%.1f%% of the interactions are of an item that the user had before; such a target is ranked without the "
+            "rest of the history, so metrics look better: evaluation.mask_history=false ranks all items",
+            100 * share,
+        )
 
 
 def check_directory(run: RunDirectory, config: Config, resume: bool) -> None:

@@ -91,7 +91,8 @@ def _build(source: Source, folder: Path, config: DataConfig, log: Callable[[str]
     text = _read_text(source, item_ids, config, log)
     repeats = count_repeats(data, len(data.item_ids))
     if repeats:
-        log(f"{repeats} interactions repeat an earlier one (same user, item and time); they are kept")
+        same = "same user and item" if data.times is None else "same user, item and time"
+        log(f"{repeats} interactions repeat an earlier one ({same}); they are kept")
     order = chronological(users, data.times, config.time_precision)
     items, data = items[order] + 1, data.take(order)
     return _assemble(source.name, folder, users, user_ids, items, [PADDING_ID, *item_ids], ["", *text], data)

@@ -6,6 +6,9 @@ import numpy as np
 
 from hybrid.data.dataset import Dataset
 
+FEW_REPEATS = 0.01
+"""Up to this share of repeats nothing is said of them."""
+
 
 def statistics(dataset: Dataset) -> dict[str, str]:
     """Label -> value, in the order in which they are printed. Items are counted without padding."""
@@ -21,6 +24,7 @@ def statistics(dataset: Dataset) -> dict[str, str]:
         "interactions per user": (
             f"mean {lengths.mean():.2f}, median {np.median(lengths):g}, min {lengths.min()}, max {lengths.max()}"
         ),
+        **_repeats(dataset),
         "items with text": f"{n_with_text:,} ({n_with_text / n_items:.1%})",
         "ratings": _number_range(dataset.ratings),
         "times": _time_range(dataset.times),
@@ -29,11 +33,23 @@ def statistics(dataset: Dataset) -> dict[str, str]:
     }
 
 
+def repeat_share(dataset: Dataset) -> float:
+    """Share of the interactions whose item the user has had before."""
+    owners = np.repeat(np.arange(dataset.n_users), np.diff(dataset.offsets))
+    pairs = owners * dataset.n_items + dataset.items
+    return 1 - len(np.unique(pairs)) / len(pairs)
+
+
 def statistics_table(dataset: Dataset) -> str:
     """`statistics` as aligned lines."""
     rows = statistics(dataset)
     width = max(map(len, rows))
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows.items())
+
+
+def _repeats(dataset: Dataset) -> dict[str, str]:
+    share = repeat_share(dataset)
+    return {"repeats": f"{share:.1%} of the interactions: the user had the item before"} if share > FEW_REPEATS else {}
 
 
 def _number_range(values: np.ndarray | None) -> str:

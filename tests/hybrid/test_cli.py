@@ -213,6 +213,17 @@ def test_untrainable_data_leaves_no_run_directory(change, message, arguments, ow
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("mask", ["true", "false"])
+def test_the_log_tells_of_repeats_where_history_items_are_left_out(arguments, own_cycle, tmp_path, mask):
+    rows = "".join(f"u{user}\ti{user % 12}\t99\n" for user in range(20))  # each user's first item once more
+    with (own_cycle / "cycle.inter").open("a") as file:
+        file.write(rows)
+    overrides = ["arm=id_only", f"data.dataset={own_cycle}", f"evaluation.mask_history={mask}"]
+    assert main(["train", *arguments, *overrides]) == 0
+    said = (tmp_path / "runs" / "run" / "log.txt").read_text()
+    assert ("12.5% of the interactions are of an item that the user had before" in said) == (mask == "true")
+
+
 def test_overrides_may_follow_an_option(arguments, tmp_path):
     assert main(["train", arguments[0], "--resume", *arguments[1:], "arm=id_only", "--train.schedule.id_length=1"]) == 0
     assert (tmp_path / "runs" / "run" / "finished.json").exists()

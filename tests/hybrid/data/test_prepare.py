@@ -8,6 +8,7 @@ import pytest
 import hybrid.data.prepare
 from hybrid.data.dataset import Dataset
 from hybrid.data.prepare import prepare, statistics, statistics_table
+from hybrid.data.statistics import repeat_share
 from hybrid.errors import UserError
 
 ROWS = [
@@ -74,6 +75,12 @@ def test_repeated_rows_are_kept_and_counted(write, config):
     assert [line for line in said if "repeat" in line] == [
         "1 interactions repeat an earlier one (same user, item and time); they are kept"
     ]
+
+
+def test_repeats_without_times_have_none_to_be_equal(write, config):
+    said = []
+    prepare(config(write("toy.inter", [*ROWS, ROWS[0], ("u9", "b", 4, 31)]), time_field=""), said.append)
+    assert "2 interactions repeat an earlier one (same user and item); they are kept" in said
 
 
 def test_the_same_content_is_prepared_once(write, config, monkeypatch):
@@ -168,6 +175,16 @@ def test_statistics(write, config):
     assert shown["times"] == "5 to 30"
     assert shown["items with text"] == "0 (0.0%)"
     assert dataset.fingerprint in statistics_table(dataset)
+
+
+def test_statistics_tell_the_share_of_repeats_where_there_are_more_than_a_few(write, config):
+    once = [(user, item, 1, user * 50 + item) for user in range(2) for item in range(50)]
+    assert "repeats" not in statistics(prepare(config(write("toy.inter", once))))
+    dataset = prepare(config(write("toy.inter", [*once, (0, 49, 1, 200)])))
+    assert repeat_share(dataset) == pytest.approx(1 / 101)
+    assert "repeats" not in statistics(dataset)
+    dataset = prepare(config(write("toy.inter", [*once, (0, 49, 1, 200), (0, 7, 1, 201), (0, 7, 1, 202)])))
+    assert statistics(dataset)["repeats"] == "2.9% of the interactions: the user had the item before"
 
 
 def test_movielens_100k_comes_from_the_installed_package(config):
