@@ -81,7 +81,7 @@ def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: 
 def _prepare_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     command = _add(commands, "prepare", "validate and compact a dataset, print its statistics", settings_help("data."))
     command.add_argument("dataset", help="known name, folder of atomic files, or a .inter, .csv or .parquet file")
-    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as data.user_core=5")
+    _overrides_argument(command, "data.user_core=5")
     command.set_defaults(run=_prepare)
 
 
@@ -166,7 +166,12 @@ def _run_help() -> str:
 
 def _config_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", nargs="?", help="yaml file; may be left out")
-    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as train.schedule.rounds=3")
+    _overrides_argument(command, "train.schedule.rounds=3")
+
+
+def _overrides_argument(command: argparse.ArgumentParser, example: str) -> None:
+    # Without a default argparse calls an argument of any number, none included, a required one.
+    command.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=f"such as {example}")
 
 
 def _config(options: argparse.Namespace) -> Config:

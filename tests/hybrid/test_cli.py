@@ -40,6 +40,12 @@ def test_prepare_prints_statistics(cycle, tmp_path, capsys):
     assert "12" in next(line for line in printed.splitlines() if line.startswith("items "))
 
 
+def test_prepare_without_a_dataset_asks_for_that_alone(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("the following arguments are required: dataset")
+
+
 def test_train_leaves_a_complete_run_directory(finished, capsys):
     for name in ("config.yaml", "environment.json", "metrics.jsonl", "log.txt", "finished.json", "checkpoints"):
         assert (finished / name).exists(), name
