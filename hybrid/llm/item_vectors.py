@@ -20,6 +20,7 @@ from hybrid.errors import UserError
 from hybrid.llm.adapter import is_untuned, without_adapter
 from hybrid.llm.fingerprint import short_hash
 from hybrid.llm.recommender import LLMRecommender
+from hybrid.llm.tokens import text_tokens
 from hybrid.modes import inference
 from hybrid.progress import progress
 from hybrid.whole_files import written_beside
@@ -100,9 +101,7 @@ def _pool(recommender: LLMRecommender, opening: list[int], rows: list[list[int]]
 
 def _tokens(recommender: LLMRecommender, texts: list[str], most: int) -> tuple[list[int], list[list[int]]]:
     tokenizer = recommender.backbone.tokenizer
-    opening = tokenizer(OPENING)["input_ids"]
-    encoded = tokenizer([" " + " ".join(text.split()) for text in texts], add_special_tokens=False)["input_ids"]
-    return opening, [row[:most] for row in encoded]
+    return tokenizer(OPENING)["input_ids"], text_tokens(tokenizer, texts, most)
 
 
 def _batches(lengths: np.ndarray) -> Iterator[np.ndarray]:

@@ -28,8 +28,31 @@ def title_tokens(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ids of ``\\n- title`` for every item, end to end, and their counts [N]; a title keeps ``item_tokens`` tokens."""
     separator = tokenizer(SEPARATOR, add_special_tokens=False)["input_ids"]
-    titles = [f" {' '.join(text.split()) or UNTITLED}" for text in texts]
-    encoded = tokenizer(titles, add_special_tokens=False)["input_ids"]
-    rows = [separator + ids[:item_tokens] for ids in encoded]
+    titles = [text if text.strip() else UNTITLED for text in texts]
+    rows = [separator + ids for ids in text_tokens(tokenizer, titles, item_tokens)]
     counts = np.array([len(row) for row in rows], dtype=np.int64)
     return np.fromiter((token for row in rows for token in row), dtype=np.int64, count=int(counts.sum())), counts
+
+
+def text_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: int) -> list[list[int]]:
+    """Ids of the first ``most`` tokens of each text, read as one line with single blanks after a first one.
+
+    Only the beginning of a long text is tokenised: so many words that its end is far from the tokens that are kept.
+    """
+    n_words = 2 * most + 2
+    begun = [_words(text, n_words) for text in texts]
+    rows = _encode(tokenizer, begun)
+    # A word may have no token of its own: where too few came of the beginning, the whole text is read.
+    short = [number for number, row in enumerate(rows) if len(row) < most and begun[number] != _words(texts[number])]
+    for number, row in zip(short, _encode(tokenizer, [_words(texts[number]) for number in short]), strict=True):
+        rows[number] = row
+    return [row[:most] for row in rows]
+
+
+def _words(text: str, most: int | None = None) -> str:
+    words = text.split() if most is None else text.split(maxsplit=most)[:most]
+    return f" {' '.join(words)}"
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
