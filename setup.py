@@ -36,7 +36,6 @@ REQUIRED = [
 
 EXTRAS = {
     "gpu": ["faiss-gpu-cu12>=1.8; platform_system == 'Linux'"],
-    "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
     "tune": ["optuna>=4.0"],
     "plot": ["matplotlib>=3.8"],
     "dev": [
