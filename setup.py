@@ -35,7 +35,8 @@ REQUIRED = [
 ]
 
 EXTRAS = {
-    "gpu": ["faiss-gpu-cu12>=1.8; platform_system == 'Linux'"],
+    # Its files are those of faiss-cpu, which is to be uninstalled first (README.md).
+    "gpu": ["faiss-gpu-cu12>=1.9; platform_system == 'Linux'"],
     "tune": ["optuna>=4.0"],
     "plot": ["matplotlib>=3.8"],
     "dev": [

@@ -42,7 +42,7 @@ def export_id_model(source_dir: Path, out: Path) -> None:
     try:
         import faiss
     except ImportError:
-        raise UserError("the faiss export needs faiss: pip install faiss-cpu") from None
+        raise UserError("the faiss export needs faiss: pip install faiss-cpu (or faiss-gpu-cu12)") from None
     try:
         model, item_ids = load_id_model(source_dir)
         if not model.has_states:
