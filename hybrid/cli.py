@@ -176,10 +176,14 @@ def _overrides_argument(command: argparse.ArgumentParser, example: str) -> None:
 
 def _config(options: argparse.Namespace) -> Config:
     """The config of `train` and `compare`; a first argument with ``=`` is an override, not a file."""
+    from hybrid.training.run_directory import places_of_run
+
     overrides = list(options.overrides)
     path = options.config
     if path is not None and "=" in path:
         overrides, path = [path, *overrides], None
+    if path is not None:
+        overrides = [*places_of_run(Path(path), getattr(options, "resume", False)), *overrides]
     return load_config(path, overrides)
 
 

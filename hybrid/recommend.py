@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybrid.config.load import build_config, read_yaml
 from hybrid.controls import controlled
 from hybrid.data.dataset import Dataset
 from hybrid.data.split import Histories, Targets, split_training
@@ -45,7 +44,7 @@ def recommend_run(
     run = RunDirectory(path)
     run.recover()
     run.check()
-    config = build_config(read_yaml(run.config))
+    config = run.read_config()
     if config.task != "ranking" or config.llm.scorer.kind == "candidate_likelihood":
         raise UserError(f"{path}: this run does not rank the catalogue, so it has nothing to recommend from")
     sides = [one for one in judged_sides(config) if side in (one, "both")]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Config
 from hybrid.controls import controlled
 from hybrid.data.clicks import split_clicks
@@ -101,16 +100,25 @@ def check_directory(run: RunDirectory, config: Config, resume: bool) -> None:
         return
     if not resume:
         raise UserError(f"{run.path}: a run is there already; go on with --resume or choose another name=")
-    saved = build_config(read_yaml(run.config))
-    different = differing_keys(asdict(saved), asdict(config))
+    different = differing_keys(_without_places(run.read_config()), _without_places(config))
     if different:
         raise UserError(f"{run.path}: was started with another config; different: {'; '.join(different)}")
+
+
+def _without_places(config: Config) -> dict[str, Any]:
+    """The settings but for where files lie: folders may be moved, and `check_dataset` knows the data by content."""
+    settings = asdict(config)
+    del settings["output_dir"]
+    for key in ("dataset", "item_file", "cache_dir"):
+        del settings["data"][key]
+    return settings
 
 
 def check_dataset(run: RunDirectory, fingerprint: str) -> None:
     """The run was started on this very dataset."""
     if run.dataset_fingerprint() != fingerprint:
-        raise UserError(f"{run.path}: was started on dataset {run.dataset_fingerprint()}, this one is {fingerprint}")
+        known, place = run.dataset_fingerprint(), run.read_config().data.dataset
+        raise UserError(f"{run.path}: was started on dataset {known} of {place}, this one is {fingerprint}")
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
@@ -135,6 +143,8 @@ def check_runs(groups: Sequence[Sequence[Config]], dataset: Dataset) -> None:
         for config in configs:
             run = RunDirectory(Path(config.output_dir) / config.name)
             check_directory(run, config, resume=True)
+            if run.config.exists():
+                check_dataset(run, dataset.fingerprint)
             unfinished += [] if run.finished.exists() else [config]
         if unfinished:
             create_trainer(unfinished[0], dataset)

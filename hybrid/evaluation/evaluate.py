@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from hybrid.config.load import build_config, read_yaml
 from hybrid.config.schema import Config
 from hybrid.controls import controlled
 from hybrid.data.dataset import Dataset
@@ -37,7 +36,7 @@ def evaluate_run(path: Path, part: Part, keep_states: bool = False, shuffle_hist
     run.check()
     if not run.finished.exists():
         raise UserError(f"{path}: the run is not finished; go on with: hybridrec train {run.config} --resume")
-    config = build_config(read_yaml(run.config))
+    config = run.read_config()
     if config.threads:
         torch.set_num_threads(config.threads)
     results = _measure(config, run, controlled(open_dataset(config, run), config), what)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-from hybrid.config.load import build_config, read_yaml
 from hybrid.errors import UserError
 from hybrid.training.run_directory import RunDirectory, disk_errors
 
@@ -23,7 +22,7 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
     run.check()
     from hybrid.system import ID, LLM
 
-    config = build_config(read_yaml(run.config))
+    config = run.read_config()
     if config.task == "ctr":
         places = {"click model is in": run.best_id / ID, "adapter is a PEFT directory already:": run.best_llm / LLM}
         there = [f"its {what} {place}" for what, place in places.items() if place.exists()]

@@ -6,12 +6,14 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hybrid.config.load import dump_config
+from hybrid.config.load import build_config, dump_config, read_yaml
 from hybrid.config.schema import Config
+from hybrid.data.known import KNOWN
 from hybrid.errors import UserError
 from hybrid.whole_files import written_beside
 from idmodels.folders import recover_folder, replaced_folder
@@ -58,13 +60,56 @@ class RunDirectory:
         for target in (self.best_id, self.best_llm):
             recover_folder(target)
 
+    def read_config(self) -> Config:
+        """The config of the run; relative paths of its data are those of the directory that it was started in.
+
+        Where they are there no more, but are here, a folder was moved or copied, and those here are meant.
+        """
+        config = build_config(read_yaml(self.config))
+        started = read_json(self.environment).get("directory") if self.environment.exists() else None
+        if started in (None, str(Path.cwd())):  # none: written before this was kept
+            return config
+        data = config.data
+        dataset = data.dataset if data.dataset in KNOWN else _from(started, data.dataset)
+        return replace(config, data=replace(data, dataset=dataset, item_file=_from(started, data.item_file)))
+
+    def output_dir(self, config: Config) -> str:
+        """The ``output_dir`` under which the config of this run is found here, from any directory."""
+        home, name = self.path.resolve(), Path(config.name).parts
+        if Path(config.output_dir, config.name).resolve() == home or home.parts[-len(name) :] != name:
+            return config.output_dir
+        return str(home.parents[len(name) - 1])
+
     def dataset_fingerprint(self) -> str:
         """Fingerprint of the dataset that the run was started on."""
         return str(read_json(self.environment)["dataset_fingerprint"])
 
 
+def places_of_run(file: Path, resume: bool) -> list[str]:
+    """Overrides that make a run's own config.yaml mean the same from any directory; none for another yaml file.
+
+    Its data are found from anywhere; with ``resume`` the run itself too.
+    """
+    run = RunDirectory(file.parent)
+    if file.name != run.config.name or not file.is_file() or not run.environment.exists():
+        return []
+    saved, found = build_config(read_yaml(file)), run.read_config()
+    places = [
+        ("data.dataset", saved.data.dataset, found.data.dataset),
+        ("data.item_file", saved.data.item_file, found.data.item_file),
+        ("output_dir", saved.output_dir, run.output_dir(saved) if resume else saved.output_dir),
+    ]
+    return [f"{key}={json.dumps(now, ensure_ascii=False)}" for key, before, now in places if now != before]
+
+
+def _from(started: str, place: str) -> str:
+    here = Path(place).expanduser()
+    there = Path(started) / here
+    return str(there) if place and (there.exists() or not here.exists()) else place
+
+
 def environment(dataset_fingerprint: str) -> dict[str, Any]:
-    """What a later reader needs to repeat the run: versions, machine, dataset."""
+    """What a later reader needs to repeat the run: versions, machine, dataset, and where it was started."""
     packages = {}
     for name in ("hybridrec", "torch", "transformers", "peft", "recbole", "numpy", "safetensors"):
         try:
@@ -78,6 +123,7 @@ def environment(dataset_fingerprint: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "packages": packages,
         "command": sys.argv[1:],
+        "directory": str(Path.cwd()),
     }
 
 
