@@ -119,7 +119,7 @@ class ContextClicks(RecBoleHolder, RecBoleClicks):
         columns.update(interaction({LABEL: batch.labels.float()}))
         with multiplies_in(torch.float32, batch.labels.device):
             value: Tensor = self.inner.calculate_loss(columns)
-        return value
+        return value.sum()  # of some models it has one entry, as [1]
 
     def _columns(self, batch: ClickBatch) -> "Interaction":
         self.check_length(batch.histories)

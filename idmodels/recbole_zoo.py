@@ -176,7 +176,7 @@ class ZooModel(RecBoleHolder):
         if self.name == "BERT4Rec" and not batch["MASK_INDEX"].any():
             return self.item_table().sum() * 0.0  # no item was hidden, and RecBole's mean over none is not a number
         loss: Tensor = self.model.calculate_loss(batch)
-        return loss
+        return loss.sum()  # of some models it has one entry, as [1]
 
     def scores(self, items: Tensor, lengths: Tensor, users: Tensor | None = None) -> Tensor:
         """RecBole's own score of every item, [B, N], after histories [B, L] of lengths [B]; 0 after an empty one."""

@@ -15,6 +15,7 @@ from hybrid.evaluation.metrics import ranking_metrics
 from hybrid.evaluation.shuffled import rewrite_user_states, shuffled
 from hybrid.runs import train_run
 from hybrid.system import build_system
+from hybrid.training.run_directory import RunDirectory
 from idmodels.saved import load_id_model
 
 SHORT = ("train.schedule.rounds=1",)
@@ -93,6 +94,6 @@ def test_the_users_state_in_the_store_is_that_of_the_shuffled_history(tiny):
 def test_click_runs_are_not_shuffled(tiny, monkeypatch):
     config = tiny(*SHORT, "arm=id_only")
     run = train_run(config)
-    monkeypatch.setattr("hybrid.evaluation.evaluate.build_config", lambda tree: replace(config, task="ctr"))
+    monkeypatch.setattr(RunDirectory, "read_config", lambda _: replace(config, task="ctr"))
     with pytest.raises(UserError, match="shuffled for task=ranking"):
         evaluate_run(run.path, "test", shuffle_histories=True)
