@@ -64,6 +64,9 @@ TURNS: dict[str, str] = {
     "eight LLM epochs a round": "train.schedule.llm_length=8",
     "LoRA of rank 64": "llm.lora.rank=64 llm.lora.alpha=128",
     "twelve layers": "llm.num_layers=12",
+    "the LLM distils too, weight 1": "bridges.distill.llm_weight=1.0",
+    "dropout of item vectors 0.5": "llm.prompt.vector_dropout=0.5",
+    "LLM learning rate 0.0003": "train.llm.learning_rate=0.0003",
     "distillation with weight 1": "bridges.distill.id_weight=1.0",
     "distillation at temperature 1": "bridges.distill.temperature=1.0",
 }
