@@ -267,7 +267,7 @@ def test_a_list_may_be_written_with_commas():
     assert (config.data.text_fields, config.llm.lora.targets) == (("title", "genre"), ("q_proj",))
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/../../b", "/tmp/run"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/../../b", "/runs/run"])
 def test_a_name_that_is_no_folder_below_the_output_is_refused(name):
     with pytest.raises(UserError, match=r"^name: .* must be a folder below output_dir"):
         load_config(None, [f"name='{name}'"])
