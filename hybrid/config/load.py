@@ -33,15 +33,12 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     tree |= {key: value for key, value in given if key == "preset"}
     preset = tree.pop("preset", None)
     merged = read_preset(str(preset)) if preset is not None else {}
-    merge(merged, translate_recbole_keys(tree, dict(_recboles(given)), alone=preset is None))
+    recboles = {key: value for key, value in given if key in RECBOLE}
+    merge(merged, translate_recbole_keys(tree, recboles, alone=preset is None))
     for key, value in given:
         if key not in RECBOLE and key != "preset":
             merge(merged, nest(key, value))
     return build_config(merged)
-
-
-def _recboles(given: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    return [(key, value) for key, value in given if key in RECBOLE]
 
 
 def build_config(tree: Mapping[str, Any]) -> Config:
