@@ -22,7 +22,7 @@ SIMILARITY = "bridges.neighbours.temperature={0} bridges.smoothing.temperature={
 NEIGHBOURS = "bridges.neighbours.neighbours={0} bridges.smoothing.neighbours={0}"
 WAYS: dict[str, str] = {
     "plain": "arm=id_only",
-    "the preset, texts alone": "",
+    "texts of the preset alone": "",
     "6 layers read the texts": "llm.item_layers=kept",
     "12 layers read the texts": "llm.item_layers=kept llm.num_layers=12",
     "knowledge: an MLP": "bridges.knowledge.projection=mlp",
@@ -31,8 +31,8 @@ WAYS: dict[str, str] = {
     "knowledge: 400 components": "bridges.knowledge.components=400",
     "offsets: weight 0.25": "bridges.neighbours.weight=0.25",
     "offsets: weight 1": "bridges.neighbours.weight=1",
-    "offsets: by rarity, k = 10": "bridges.neighbours.rarity=10",
-    "offsets: by rarity, k = 10, weight 1": "bridges.neighbours.rarity=10 bridges.neighbours.weight=1",
+    "offsets: by rarity with k = 10": "bridges.neighbours.rarity=10",
+    "offsets: by rarity with k = 10 and weight 1": "bridges.neighbours.rarity=10 bridges.neighbours.weight=1",
     "smoothing: weight 0.1": "bridges.smoothing.weight=0.1",
     "smoothing: weight 0.4": "bridges.smoothing.weight=0.4",
     "10 neighbours": NEIGHBOURS.format(10),
@@ -44,7 +44,7 @@ WAYS: dict[str, str] = {
     "D = 64": "id.width=64 id.inner_width=256",
     "D = 256": "id.width=256 id.inner_width=1024",
     "BSARec": "id.model=bsarec",
-    "BSARec, plain": "id.model=bsarec arm=id_only",
+    "plain BSARec": "id.model=bsarec arm=id_only",
 }
 """Settings of the rows without turns."""
 TURNS: dict[str, str] = {
@@ -64,7 +64,7 @@ TURNS: dict[str, str] = {
     "eight LLM epochs a round": "train.schedule.llm_length=8",
     "LoRA of rank 64": "llm.lora.rank=64 llm.lora.alpha=128",
     "twelve layers": "llm.num_layers=12",
-    "the LLM distils too, weight 1": "bridges.distill.llm_weight=1.0",
+    "the LLM distils too with weight 1": "bridges.distill.llm_weight=1.0",
     "dropout of item vectors 0.5": "llm.prompt.vector_dropout=0.5",
     "LLM learning rate 0.0003": "train.llm.learning_rate=0.0003",
     "distillation with weight 1": "bridges.distill.id_weight=1.0",

@@ -25,6 +25,10 @@ def test_a_row_is_a_valid_config_with_turns_or_without(row):
     assert (found.train.schedule.llm_length == 0) == (row in ways.WAYS)
 
 
+def test_every_row_can_be_asked_for_in_a_comma_separated_list():
+    assert not [row for row in [*ways.WAYS, *ways.TURNS] if "," in row]
+
+
 def test_no_two_rows_are_the_same():
     rows = [*ways.WAYS, *ways.TURNS]
     names = {config(row).name for row in rows}
