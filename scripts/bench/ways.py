@@ -20,6 +20,10 @@ STATIC = (
 )
 SIMILARITY = "bridges.neighbours.temperature={0} bridges.smoothing.temperature={0}"
 NEIGHBOURS = "bridges.neighbours.neighbours={0} bridges.smoothing.neighbours={0}"
+TITLES = (
+    "llm.prompt.items=titles llm.item_layers=kept llm.prompt.windows_per_user=1 "
+    "llm.prompt.history_items=10 llm.prompt.targets_per_prompt=10"
+)
 WAYS: dict[str, str] = {
     "plain": "arm=id_only",
     "texts of the preset alone": "",
@@ -69,6 +73,11 @@ TURNS: dict[str, str] = {
     "LLM learning rate 0.0003": "train.llm.learning_rate=0.0003",
     "distillation with weight 1": "bridges.distill.id_weight=1.0",
     "distillation at temperature 1": "bridges.distill.temperature=1.0",
+    "LoRA dropout 0.2": "llm.lora.dropout=0.2",
+    "meta-LoRAs gated by the user's state": "llm.lora.kind=gated bridges.lora_gate.enabled=true",
+    "read-back": "bridges.readback.enabled=true",
+    "read-back that pulls": "bridges.readback.enabled=true bridges.readback.pull_weight=0.1",
+    "items as titles that are encoded again each round": TITLES,
 }
 """Settings of the rows with turns."""
 
