@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from hybrid.config.schema import Arm, Config, Side
-from hybrid.data.clicks import split_clicks
+from hybrid.data.clicks import Samples, draw_both_classes, split_clicks
 from hybrid.data.prepare import prepare
 from hybrid.errors import UserError
 from hybrid.evaluation.clicks import label_source
@@ -25,8 +25,7 @@ def draw_curve(config: Config, arms: Sequence[Arm], fractions: Sequence[float], 
     """
     check_curve(config, arms)
     dataset = prepare(config.data, log=log.info)
-    shares = _shares(fractions, len(split_clicks(dataset, config.data).train))
-    every = list(product(shares.items(), seeds))
+    every = _shares_and_seeds(fractions, seeds, split_clicks(dataset, config.data).train)
     check_runs([[share_of(config, arm, *share, seed) for share, seed in every] for arm in arms], dataset)
     points = []
     for arm, ((fraction, samples), seed) in product(arms, every):
@@ -39,13 +38,18 @@ def draw_curve(config: Config, arms: Sequence[Arm], fractions: Sequence[float], 
     )
 
 
-def _shares(fractions: Sequence[float], n_samples: int) -> dict[float, int]:
-    """Samples of each share. Raises UserError for one of none."""
-    shares = {fraction: round(fraction * n_samples) for fraction in fractions}
-    for fraction, samples in shares.items():
-        if samples < 1:
-            raise UserError(f"--fractions: a share of {fraction:g} of {n_samples} samples is none")
-    return shares
+def _shares_and_seeds(
+    fractions: Sequence[float], seeds: Sequence[int], samples: Samples
+) -> list[tuple[tuple[float, int], int]]:
+    """((share, its samples), seed) of all points. Raises UserError where a draw is of no sample, or of one class."""
+    shares = {fraction: round(fraction * len(samples)) for fraction in fractions}
+    for fraction, count in shares.items():
+        if count < 1:
+            raise UserError(f"--fractions: a share of {fraction:g} of {len(samples)} samples is none")
+    every = list(product(shares.items(), seeds))
+    for (fraction, count), seed in every:
+        draw_both_classes(samples, f"--fractions {fraction:g} with seed {seed}", count, seed)
+    return every
 
 
 def check_curve(config: Config, arms: Sequence[Arm]) -> None:

@@ -7,7 +7,9 @@ names alone means what it means there.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from datetime import date
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -91,14 +93,24 @@ def read_preset(name: str) -> Tree:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """``a.b=value`` as a dotted key and a yaml value; leading dashes are allowed."""
+    """``a.b=value`` as a dotted key and a yaml value; leading dashes are allowed.
+
+    A text setting takes the value as it is, blanks and a bare ``Yes`` included, unless it is quoted.
+    """
     key, equals, value = text.lstrip("-").partition("=")
     if not equals or not key:
         raise UserError(f"override {text!r} is not of the form key=value")
+    if key in _text_keys() and not value.startswith(("'", '"')):
+        return key, value
     try:
         return key, yaml.safe_load(value) if value else ""
     except yaml.YAMLError:
         raise UserError(f"override {text!r}: the value is not valid yaml") from None
+
+
+@cache
+def _text_keys() -> frozenset[str]:
+    return frozenset(item.key for item in settings() if item.kind == "str")
 
 
 def nest(dotted: str, value: Any) -> Tree:
@@ -150,7 +162,8 @@ def _explain(item: Mapping[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     got = "" if isinstance(item["input"], Mapping) else f", got {item['input']!r}"
     place = f"{key}: " if key else ""
-    return f"{place}{message[0].lower()}{message[1:]}{got}"
+    quotes = "; put it in quotes" if item["type"] == "string_type" and isinstance(item["input"], bool | date) else ""
+    return f"{place}{message[0].lower()}{message[1:]}{got}{quotes}"
 
 
 def _plain(value: Any) -> Any:

@@ -27,7 +27,8 @@ class ClickIDLearner(Learner[ClickBatch]):
         self.system, self.model, self.device = system, model, system.device
         settings = config.train.id
         self.dtype = choose_dtype(settings.precision, system.device)
-        samples = draw_both_classes(system.data.train, "train.id.samples", settings.samples, config.seed)
+        count = settings.samples
+        samples = draw_both_classes(system.data.train, f"train.id.samples={count}", count, config.seed)
         self.data = ClickBatches(click_rows(samples), model.settings.max_length, settings.batch_targets, config.seed)
         self.scorer = IDClicks(model, settings.batch_targets, system.device, system.exchange.modules("id"))
         unit_steps = len(self.data) if config.train.schedule.unit == "epochs" else 1
@@ -68,7 +69,8 @@ class ClickLLMLearner(Learner[ClickPromptBatch]):
         config = system.config
         self.system, self.recommender, self.device = system, system.need_llm(), system.device
         self.scorer = system.llm_scorer()
-        samples = draw_both_classes(system.data.train, "train.llm.samples", config.train.llm.samples, config.seed)
+        count = config.train.llm.samples
+        samples = draw_both_classes(system.data.train, f"train.llm.samples={count}", count, config.seed)
         self.selected = _selected(system, samples)
         unit_steps = self.batches_per_epoch() if config.train.schedule.unit == "epochs" else 1
         super().__init__(

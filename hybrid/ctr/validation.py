@@ -39,8 +39,7 @@ class ClickValidator:
         scorer = self.scorers[side]
         if isinstance(scorer, LLMClicks):
             self._show(scorer, logits, own_step)
-            if "id" in self.scorers:
-                self.monitor.scalars("exchange", {"agreement": self._agreement(logits)}, step)
+            self._log_agreement(logits, step)
         return metrics
 
     def finish(self, results: Mapping[str, float]) -> None:
@@ -51,10 +50,14 @@ class ClickValidator:
             table = self.system.id_model.item_table().detach()
             self.monitor.projector("items/id", table, self.system.data.item_text)
 
-    def _agreement(self, llm_logits: np.ndarray) -> float:
-        """Rank correlation of both sides' logits."""
-        id_logits = self.scorers["id"].logits(self.samples)
-        return float(np.corrcoef(average_ranks(id_logits), average_ranks(llm_logits))[0, 1])
+    def _log_agreement(self, llm_logits: np.ndarray, step: int) -> None:
+        """Rank correlation of both sides' logits; there is none where a side says the same of all samples."""
+        if "id" not in self.scorers:
+            return
+        both = [self.scorers["id"].logits(self.samples), llm_logits]
+        if all(np.ptp(logits) > 0 for logits in both):
+            correlation = float(np.corrcoef([average_ranks(logits) for logits in both])[0, 1])
+            self.monitor.scalars("exchange", {"agreement": correlation}, step)
 
     def _show(self, scorer: LLMClicks, logits: np.ndarray, own_step: int) -> None:
         """A few prompts, how sure of a click the language model is, and the truth, as text."""
@@ -74,7 +77,8 @@ def evaluated(samples: Samples, config: Config) -> Samples:
 
     Raises UserError where too few were drawn to hold both classes, or both of one user where that decides.
     """
-    drawn = draw_both_classes(samples, "evaluation.ctr_samples", config.evaluation.ctr_samples, config.data.sample_seed)
+    count = config.evaluation.ctr_samples
+    drawn = draw_both_classes(samples, f"evaluation.ctr_samples={count}", count, config.data.sample_seed)
     by_user = per_user_auc(np.zeros(len(drawn)), drawn.labels, drawn.users)
     if config.evaluation.ctr_metric == "uauc" and not len(by_user):
         raise UserError(

@@ -185,14 +185,14 @@ def draw_samples(samples: Samples, count: int, seed: int) -> Samples:
     return samples.take(np.sort(np.random.default_rng(seed).permutation(len(samples))[:count]))
 
 
-def draw_both_classes(samples: Samples, setting: str, count: int, seed: int) -> Samples:
-    """`draw_samples`, as ``setting`` asks. Raises UserError where those drawn are of one class."""
+def draw_both_classes(samples: Samples, asked: str, count: int, seed: int) -> Samples:
+    """`draw_samples`; ``asked`` is how the user asked for it. Raises UserError where those drawn are of one class."""
     if count > len(samples):
-        _info("%s=%d: there are %d, all are taken", setting, count, len(samples))
+        _info("%s: there are %d, all are taken", asked, len(samples))
     drawn = draw_samples(samples, count, seed)
     if drawn.labels.min() == drawn.labels.max():
         answer = "clicked" if drawn.labels[0] else "not clicked"
-        raise UserError(f"{setting}={count}: all {len(drawn)} drawn samples were {answer}; ask for more of them")
+        raise UserError(f"{asked}: all {len(drawn)} drawn samples were {answer}; ask for more of them")
     return drawn
 
 

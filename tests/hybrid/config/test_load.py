@@ -53,6 +53,19 @@ def test_override_values_are_typed():
     assert config.name == "12"
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("Yes", "Yes"), (" Sure", " Sure"), ("' No'", " No"), ("12", "12"), ("a: b", "a: b")]
+)
+def test_a_text_is_taken_as_it_is_given(given, expected):
+    assert load_config(None, [f"llm.click_prompt.positive={given}"]).llm.click_prompt.positive == expected
+
+
+def test_a_bare_yes_in_a_yaml_is_asked_to_be_quoted(tmp_path):
+    path = write(tmp_path / "c.yaml", "llm: {click_prompt: {positive: Yes}}")
+    with pytest.raises(UserError, match=r"llm.click_prompt.positive: .* valid string, got True; put it in quotes"):
+        load_config(path)
+
+
 def test_dump_reads_back_equal(tmp_path):
     config = load_config(None, ["data.text_fields=[a]", "bridges.distill.enabled=false", "seed=7"])
     assert load_config(write(tmp_path / "c.yaml", dump_config(config))) == config

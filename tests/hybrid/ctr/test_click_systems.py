@@ -382,6 +382,7 @@ def test_the_curve_command_draws_all_points_once(tiny, capsys):
         (["--arms", "llm2id"], "the first must be id_only"),
         (["--arms", "id_only,llm_only"], "the llm side of llm_only is neither trained nor judged"),
         (["--fractions", "0.0001,1"], "a share of 0.0001 of"),
+        (["--fractions", "1,0.004"], "--fractions 0.004 with seed 1: all 1 drawn samples were"),
     ],
 )
 def test_curves_that_cannot_be_drawn(tiny, capsys, arguments, message):

@@ -187,6 +187,16 @@ def test_curves_of_both_sides_are_in_tensorboard(tiny):
     assert any(tag.startswith("clicks/user_") for tag in events.Tags()["tensors"])
 
 
+def test_a_side_that_says_the_same_of_all_samples_agrees_with_nobody(tiny, tmp_path, monkeypatch):
+    validator = make_trainer(tiny(), tmp_path / "run").validator
+    logged = []
+    monkeypatch.setattr(validator.monitor, "scalars", lambda group, values, step: logged.append(values))
+    falling = -validator.scorers["id"].logits(validator.samples)
+    validator._log_agreement(np.zeros_like(falling), 1)
+    validator._log_agreement(falling, 2)
+    assert logged == [{"agreement": pytest.approx(-1.0)}]
+
+
 def test_few2many_the_click_model_has_all_samples_and_the_language_model_a_drawn_few(tiny, tmp_path):
     few = make_trainer(tiny("train.llm.samples=16"), tmp_path / "few")
     more = make_trainer(tiny("train.llm.samples=40"), tmp_path / "more")
