@@ -1,6 +1,7 @@
 """ReLLa, RecLoRA and the sample-efficient Laser: what each does, on a tiny model."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.semantic_space import semantic_space
+from hybrid import curve_runs
 from hybrid.cli import main
 from hybrid.config.load import load_config
 from hybrid.ctr.knowledge import knowledge_texts
@@ -18,6 +20,8 @@ from hybrid.data.clicks import Behaviours, Samples, split_clicks
 from hybrid.data.prepare import prepare
 from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.llm.backbone import Backbone
+from hybrid.llm.recommender import LLMRecommender
 from hybrid.runs import create_trainer, train_run
 from hybrid.system import text_vectors
 
@@ -36,6 +40,8 @@ WRITTEN = (
     "train.schedule.llm_length=0",
     "evaluation.untrained=false",
 )
+
+BARE = ('bridges.knowledge_adapter.user_request="{history}"', 'bridges.knowledge_adapter.item_request="{item}"')
 
 
 def build(config):
@@ -95,6 +101,11 @@ def test_items_are_compared_in_a_space_of_the_train_items(tiny):
     train = data.train_items()
     assert set(train) < set(data.train.behaviours.items) < set(range(1, data.n_items))
     assert np.array_equal(system.selector.vectors, semantic_space(vectors, train, 512))
+
+
+def test_the_space_has_as_many_dimensions_as_are_asked_for(tiny):
+    system = build(tiny(*RELLA, "llm.click_prompt.retrieval_width=3")).system
+    assert system.selector.vectors.shape == (system.data.n_items, 3)
 
 
 def test_an_item_without_text_is_like_no_other_and_lets_no_later_item_in(tiny):
@@ -350,6 +361,59 @@ def test_long_knowledge_is_cut_and_that_is_said(tiny, caplog):
     assert "item texts are cut to 3 tokens" in caplog.text
 
 
+def test_knowledge_longer_than_the_context_is_cut_to_it(tiny, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Backbone, "context", 60)
+    monkeypatch.setattr("hybrid.ctr.knowledge.write_knowledge", lambda backbone, prompts, *_: ["a" * 90] * len(prompts))
+    read = lengths_read(monkeypatch)
+    long = "bridges.knowledge_adapter.encode_tokens=100000"
+    trainer = build(tiny(*WRITTEN, *BARE, long, f"data.cache_dir={tmp_path}"))
+    with caplog.at_level("INFO", "hybrid"):
+        trainer._prepare()
+    room = 60 - len("Item:") - 1  # a token is a letter; the last one is the suffix
+    n_users, n_items = trainer.system.data.n_users, trainer.system.data.n_items
+    assert f"knowledge: {n_users} user texts are cut to {room} tokens" in caplog.text
+    assert f"knowledge: {n_items} item texts are cut to {room} tokens" in caplog.text
+    assert max(read) == 60
+
+
+def test_requests_that_lose_behaviours_are_counted(tiny, monkeypatch, caplog):
+    fits = len("did not like: A10; A12\n")
+    monkeypatch.setattr(Backbone, "context", fits + 4)  # 4 are written
+    system = build(tiny(*WRITTEN, *BARE)).system
+    with caplog.at_level("INFO", "hybrid"):
+        knowledge_texts(system.config, system.need_llm(), system.data)
+    behaviours = system.data.train.behaviours
+    of_both_kinds = sum(len(set(behaviours.liked[start : start + 2])) == 2 for start in behaviours.offsets[:-1])
+    assert 0 < of_both_kinds < system.data.n_users
+    assert f"knowledge: {of_both_kinds} users' requests are cut to {fits} tokens" in caplog.text
+
+
+def test_vectors_of_knowledge_are_read_again_not_computed(tiny, tmp_path, monkeypatch):
+    config = tiny(*WRITTEN, f"data.cache_dir={tmp_path}")
+    first, read = build(config), lengths_read(monkeypatch)
+    first._prepare()
+    assert read
+    read.clear()
+    second = build(config)
+    second._prepare()
+    assert not read
+    adapters = [trainer.system.exchange.bridges["knowledge_adapter"] for trainer in (first, second)]
+    assert torch.equal(adapters[0].user_vectors, adapters[1].user_vectors)
+    assert torch.equal(adapters[0].item_vectors, adapters[1].item_vectors)
+
+
+def lengths_read(monkeypatch):
+    """Tokens of each batch that the language model reads from here on."""
+    lengths, hidden = [], LLMRecommender.hidden
+
+    def record(self, embeddings, users=None):
+        lengths.append(embeddings.shape[1])
+        return hidden(self, embeddings, users)
+
+    monkeypatch.setattr(LLMRecommender, "hidden", record)
+    return lengths
+
+
 def test_the_curve_command_draws_all_points_once(tiny, capsys):
     written = [setting for setting in WRITTEN if not setting.startswith("arm=")]
     overrides = [*written, f"output_dir={tiny().output_dir}", f"data.dataset={tiny().data.dataset}", "name=small"]
@@ -373,6 +437,28 @@ def test_the_curve_command_draws_all_points_once(tiny, capsys):
     few, all_of_them = (build(config).learners["id"].data.rows for config in shares)
     everything = set(zip(all_of_them.users, all_of_them.ends, strict=True))
     assert set(zip(few.users, few.ends, strict=True)) < everything
+
+
+def test_shares_of_a_seed_are_nested_and_each_seed_draws_its_own(tiny, monkeypatch):
+    configs = []
+
+    def finished(config, fingerprint):
+        configs.append(config)
+        return SimpleNamespace(path=None)
+
+    monkeypatch.setattr(curve_runs, "finished_run", finished)
+    monkeypatch.setattr(curve_runs, "evaluate_run", lambda *_: {"sides": {"id": {"metrics": {"auc": 0.5}}}})
+    curve_runs.draw_curve(tiny(*WRITTEN), ["id_only", "llm2id"], [0.3, 0.6], [1, 2])
+    drawn = {}
+    for config in configs:
+        assert config.train.llm.samples == config.train.id.samples > 0
+        rows = build(config).learners["id"].data.rows
+        drawn[config.name.removeprefix("run/")] = set(zip(rows.users, rows.ends, strict=True))
+    for arm in ("id_only", "llm2id"):
+        for seed in (1, 2):
+            assert drawn[f"{arm}/share-0.3/seed-{seed}"] < drawn[f"{arm}/share-0.6/seed-{seed}"]
+        assert drawn[f"{arm}/share-0.3/seed-1"] != drawn[f"{arm}/share-0.3/seed-2"]
+    assert drawn["id_only/share-0.3/seed-1"] == drawn["llm2id/share-0.3/seed-1"]
 
 
 @pytest.mark.parametrize(
@@ -409,3 +495,43 @@ def test_presets_load_and_build_on_a_tiny_model(tiny, preset):
             "sample_efficient": {"knowledge_adapter"},
         }[preset]
     )
+
+
+def preset_config(name):
+    return load_config(None, [f"preset={name}"])
+
+
+def test_rella_tunes_on_recent_and_retrieved_behaviours():
+    config = preset_config("rella")
+    assert (config.task, config.arm) == ("ctr", "llm_only")
+    prompt = config.llm.click_prompt
+    assert (prompt.selector, prompt.mixed, prompt.retrieval_width) == ("retrieved", True, 512)
+    assert (config.llm.tune, config.llm.lora.kind) == ("lora", "plain")
+    assert set(config.llm.lora.targets) == {"q_proj", "v_proj"}
+    assert config.train.schedule.llm_length > 0
+    assert config.train.llm.samples > 0
+
+
+def test_reclora_gates_each_module_by_a_click_model_that_learned_first_and_is_kept_at_its_best():
+    config = preset_config("reclora")
+    assert (config.task, config.arm) == ("ctr", "id2llm")
+    lora = config.llm.lora
+    assert (lora.kind, lora.granularity, lora.combine) == ("gated", "module", "sum_of_products")
+    assert set(lora.targets) == {"q_proj", "v_proj"}
+    assert lora.experts > 1
+    schedule, train = config.train.schedule, config.train
+    assert (schedule.rounds, schedule.first, train.id.phase_end) == (1, "id", "best")
+    assert train.id.samples == 0  # all
+    assert train.llm.samples > 0
+    assert config.llm.click_prompt.selector == "retrieved"
+    assert config.click.max_length > config.llm.click_prompt.behaviours
+
+
+def test_sample_efficient_has_a_whole_language_model_that_writes_and_never_learns():
+    config = preset_config("sample_efficient")
+    assert (config.task, config.arm) == ("ctr", "llm2id")
+    assert config.train.schedule.llm_length == 0
+    assert not config.evaluation.untrained
+    assert config.llm.num_layers == 0
+    adapter = config.bridges.knowledge_adapter
+    assert (adapter.shared_experts, adapter.specific_experts, adapter.width) == (2, 5, 32)
