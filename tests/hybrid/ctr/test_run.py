@@ -278,8 +278,11 @@ def test_data_without_ratings_get_drawn_negatives_and_say_so(tiny, tmp_path, cap
     assert main(["evaluate", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     assert "33.3% clicked (2 drawn items beside each click)" in printed
-    assert "auc " in printed
     assert "ms/sample" in printed
+    found = read_json(tmp_path / "run" / "test.json")["sides"]
+    for side in ("id", "llm"):
+        (low, high), auc = found[side]["intervals"]["auc"], found[side]["metrics"]["auc"]
+        assert f"{side}: auc {auc:.4f} [{low:.4f}, {high:.4f}], uauc " in printed
 
 
 def test_exporting_says_where_the_models_are(tiny, capsys):

@@ -46,6 +46,12 @@ def test_calibration_error_by_hand():
     assert calibration_error(probabilities, labels) == pytest.approx((0.94 + 0.05) / 4)
 
 
+def test_the_first_of_fifteen_bins_ends_at_a_fifteenth():
+    # 1/15 = 0.0667. Bin 0 holds 0.06 and 0.066 with one click: |1 - 0.126|. Bin 1 holds 0.068 with none.
+    found = calibration_error(np.array([0.06, 0.066, 0.068]), np.array([1, 0, 0]))
+    assert found == pytest.approx((0.874 + 0.068) / 3)
+
+
 def test_logloss_of_a_certain_mistake_is_finite_and_exact():
     found = click_metrics(np.array([800.0, -1.0]), np.array([0, 0]), np.array([0, 0]))
     assert found["logloss"] == pytest.approx((800.0 + np.log1p(np.exp(-1.0))) / 2)

@@ -80,6 +80,17 @@ def test_the_blocks_share_the_rank_and_cost_only_their_gates(make_recommender) -
     assert sizes[0] == sizes[1] + 3 * 2 + 2
 
 
+def test_the_gate_divides_its_scores_by_the_temperature_of_the_config(make_recommender) -> None:
+    users = torch.randn(2, 3, generator=torch.Generator().manual_seed(2))
+    plain, soft = (
+        make_recommender(lora=user_config("gated", gate_temperature=temperature)).lm.base_model.router()
+        for temperature in (1.0, 5.0)
+    )
+    for group in plain.nets:
+        expected = (plain.weights(group, users).log() / 5).softmax(dim=-1)
+        torch.testing.assert_close(soft.weights(group, users), expected)
+
+
 def test_an_adapter_of_another_kind_is_refused(make_recommender, tmp_path) -> None:
     make_recommender(lora=user_config("gated")).save(tmp_path)
     for config, message in [
