@@ -32,7 +32,8 @@ MEASURED_POSITIONS = 64
 class MutualDistillation(Bridge):
     """Has no parameters; ``id_weight`` and ``llm_weight`` are the weights of its loss on either learner.
 
-    Raises BridgeError where both sides' catalogues differ in size.
+    ``positions`` bounds how many positions of a batch learn from the teacher (0: all), and so what a step costs: the
+    loss of a random draw has the same expectation. Raises BridgeError where both sides' catalogues differ in size.
     """
 
     name: ClassVar[str] = "distill"
@@ -49,19 +50,24 @@ class MutualDistillation(Bridge):
         candidates: int,
         weighting: Weighting,
         teacher: Teacher = "other",
+        positions: int = 0,
     ) -> None:
         super().__init__()
         if teacher not in get_args(Teacher):
             raise BridgeError(f"distill: unknown teacher {teacher!r}{nearest(teacher, get_args(Teacher))}")
         if weighting not in get_args(Weighting):
             raise BridgeError(f"distill: unknown weighting {weighting!r}{nearest(weighting, get_args(Weighting))}")
-        if temperature <= 0 or candidates < 1:
-            raise BridgeError(f"distill: temperature {temperature} and candidates {candidates} must be positive")
+        if temperature <= 0 or candidates < 1 or positions < 0:
+            raise BridgeError(
+                f"distill: temperature {temperature} and candidates {candidates} must be positive, "
+                f"positions {positions} not negative"
+            )
         self._store = store
         self._items: dict[Side, Tensor] = {}
         self.learner_weight: dict[Side, float] = {"id": id_weight, "llm": llm_weight}
         self.temperature = temperature
         self.candidates = candidates
+        self.positions = positions
         self.weighting = weighting
         self.teachers: dict[Side, Side] = (
             {"id": "id", "llm": "llm"} if teacher == "self" else {"id": "llm", "llm": "id"}
@@ -80,14 +86,14 @@ class MutualDistillation(Bridge):
         self._items.clear()
 
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
-        """Mean over the positions the teacher has a state for; None where there is none, or the weight is zero."""
+        """Mean over (drawn) positions that the teacher has a state for; None where there is none, or no weight."""
         teacher = self.teachers[learner]
         if not self.learner_weight[learner] or not self._store.has(teacher, "item"):
             return None
-        known = self._store.written(teacher, "user", batch.rows)  # [M]
-        if not known.any():
+        chosen = self._drawn(self._store.written(teacher, "user", batch.rows))
+        if not len(chosen):
             return None
-        student = ScoredBatch(batch.states[known], batch.item_matrix, batch.targets[known], batch.rows[known])
+        student = ScoredBatch(batch.states[chosen], batch.item_matrix, batch.targets[chosen], batch.rows[chosen])
         states = self._store.read(teacher, "user", student.rows).to(batch.states.device)
         items = self._item_matrix(teacher, batch.item_matrix)
         # Differences of logits decide here: bfloat16 would lose them.
@@ -98,6 +104,13 @@ class MutualDistillation(Bridge):
     def metrics(self) -> dict[str, float]:
         """Mean KL of each learner (at T, before T^2 and weights), mean weight, mean overlap of both top 10."""
         return self._means.take()
+
+    def _drawn(self, known: Tensor) -> Tensor:
+        """Indices of the True entries of ``known`` [M], at most ``positions`` of them; by torch's CPU generator."""
+        chosen = known.nonzero().flatten()
+        if not 0 < self.positions < len(chosen):
+            return chosen
+        return chosen[torch.randperm(len(chosen))[: self.positions].to(chosen.device)]
 
     def _weighted_kl(self, learner: Side, student: ScoredBatch, states: Tensor, items: Tensor) -> Tensor:
         lists = draw_candidates(states, items, student.targets, self.candidates)

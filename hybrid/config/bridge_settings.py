@@ -132,6 +132,8 @@ class DistillConfig:
     """Both distributions are softened by it; the loss is multiplied by its square."""
     candidates: Positive = 200
     """Candidate list: the target, the teacher's top and as many random items again; the whole catalogue if small."""
+    positions: NotNegative = 0
+    """Positions of a batch that learn from the teacher, drawn anew each time; 0: all that it has a state for."""
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
     teacher: Literal["other", "self", "peer"] = "other"

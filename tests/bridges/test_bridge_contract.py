@@ -35,6 +35,7 @@ SETTINGS = {
         "candidates": 5,
         "weighting": "confidence",
         "teacher": "other",
+        "positions": 0,
     },
 }
 OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)

@@ -23,6 +23,16 @@ def batch_of(rows, width=16, n_items=30):
     return ScoredBatch(states, items, torch.randint(1, n_items, (len(rows),)), torch.tensor(rows))
 
 
+def batch_at(batch, place):
+    """The batch's position at ``place`` alone."""
+    return ScoredBatch(
+        batch.states[place : place + 1],
+        batch.item_matrix,
+        batch.targets[place : place + 1],
+        batch.rows[place : place + 1],
+    )
+
+
 def tiny(put, teacher_logits, student_logits, **changes):
     """Loss of the ID learner where both sides' logits over items 1.. are given; row 0 would win both."""
     n_items = len(teacher_logits) + 1
@@ -195,6 +205,22 @@ def test_metrics_are_means_since_the_last_call(put):
     assert metrics["weight_mean"] == 1.0
 
 
+def test_a_drawn_position_learns_as_it_does_by_itself(full_store):
+    bridge = make(full_store, positions=1)
+    batch = batch_of([3, -1, 7])  # row -1 has no state of the LLM
+    alone = {place: make(full_store).loss("id", batch_at(batch, place)).item() for place in (0, 2)}
+    drawn = [bridge.loss("id", batch).item() for _ in range(400)]
+    shares = {place: sum(loss == pytest.approx(alone[place]) for loss in drawn) / 400 for place in alone}
+    assert sum(shares.values()) == 1
+    assert shares[0] == pytest.approx(0.5, abs=0.15)  # six standard errors
+
+
+@pytest.mark.parametrize("positions", [0, 2, 3])
+def test_fewer_positions_than_may_be_drawn_all_learn(full_store, positions):
+    batch = batch_of([3, -1, 7])
+    assert make(full_store, positions=positions).loss("id", batch) == make(full_store).loss("id", batch)
+
+
 def test_metrics_average_over_positions_and_are_reset(full_store):
     bridge = make(full_store)
     one, two = batch_of([1]), batch_of([2, 3])
@@ -208,5 +234,7 @@ def test_wrong_input_is_refused(full_store):
         make(full_store, weighting="confident")
     with pytest.raises(BridgeError, match="must be positive"):
         make(full_store, temperature=0.0)
+    with pytest.raises(BridgeError, match="positions -1"):
+        make(full_store, positions=-1)
     with pytest.raises(BridgeError, match="llm/item has 30 rows, the learner 31"):
         make(full_store).loss("id", batch_of([1], n_items=31))
