@@ -32,7 +32,7 @@ def take_best(system: BaseSystem, learner: Learner[Any], run: RunDirectory) -> N
         tensors, _ = load_tensors(run.best_llm / BRIDGES)
         system.exchange.load_bridge_state(tensors, "llm")
     system.exchange.refresh()
-    learner.forget_moments()
+    learner.start_anew()
 
 
 def _module_state(learner: Learner[Any]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from hybrid.config.schema import OptimizerConfig, Side
 from hybrid.errors import UserError
 from hybrid.modes import set_learning
+from hybrid.training.averaging import AveragedWeights
 
 Batch = TypeVar("Batch")
 
@@ -46,6 +47,8 @@ class Learner(ABC, Generic[Batch]):
             [{"params": self.parameters}], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.rate = LambdaLR(self.optimizer, lambda step: rate_factor(step, config, total_steps))
+        self.average = AveragedWeights(self.parameters, config.average) if config.average else None
+        self.awake = False
         self.steps = 0
         self.epoch = 0
         self.batches_done = 0
@@ -74,10 +77,19 @@ class Learner(ABC, Generic[Batch]):
     def wake(self) -> None:
         """Begin to learn."""
         set_learning(self.modules, self.parameters, True)
+        if self.average is not None and not self.steps:
+            self.average.restart()
+        self._take_weights(awake=True)
 
     def sleep(self) -> None:
-        """Stop learning; from here on not one bit of this side moves."""
+        """Stop learning; from here on not one bit of this side moves; it is the mean of its weights, if one is kept."""
         set_learning(self.modules, self.parameters, False)
+        self._take_weights(awake=False)
+
+    def _take_weights(self, awake: bool) -> None:
+        if self.average is not None and awake != self.awake:
+            self.average.swap()
+        self.awake = awake
 
     def stream(self) -> Iterator[tuple[Batch, bool]]:
         """(batch, whether it is the epoch's last) without end, from where this side left off."""
@@ -90,9 +102,11 @@ class Learner(ABC, Generic[Batch]):
                     self.epoch, self.batches_done = self.epoch + 1, 0
                 yield batch, last
 
-    def forget_moments(self) -> None:
-        """Let the optimiser start anew, after other weights were put in the place of its own."""
+    def start_anew(self) -> None:
+        """Forget the optimiser's moments and the mean of the weights, after others were put in their place."""
         self.optimizer.state.clear()
+        if self.average is not None:
+            self.average.restart()
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Learn from one batch; the parts of the loss, the gradient's norm and the learning rate.
@@ -112,6 +126,8 @@ class Learner(ABC, Generic[Batch]):
         self.optimizer.step()
         self.rate.step()
         self.steps += 1
+        if self.average is not None:
+            self.average.step(self.steps)
         return logs
 
     def _check_finite(self, what: str, value: float) -> None:

@@ -40,6 +40,7 @@ def train_source(
         learner.step(batch)
         if not last:
             continue
+        learner.sleep()
         metrics, _ = rank_side(learner.ranker, system.data.valid, config.evaluation)
         curve.append(metrics)
         monitor.scalars(f"valid/source_{source.name}", metrics, learner.steps)
@@ -51,8 +52,8 @@ def train_source(
             break
         if over and config.train.id.phase_end == "best":
             source.model.load_state_dict(best)
-            learner.forget_moments()
-    learner.sleep()
+            learner.start_anew()
+        learner.wake()
     source.model.load_state_dict(best)
     source.trained = True
     return curve

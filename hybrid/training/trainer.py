@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from torch import Tensor
 from tqdm import tqdm
 
-from hybrid.checkpoint_files import load_optimizers, load_rng, save_optimizers, save_rng
+from hybrid.checkpoint_files import (
+    load_optimizers,
+    load_rng,
+    load_tensors,
+    save_optimizers,
+    save_rng,
+    save_tensors,
+)
 from hybrid.config.schema import Side
 from hybrid.errors import UserError
 from hybrid.exchange import SIDES, judged_sides
@@ -30,7 +38,8 @@ from hybrid.training.validation import SideValidator, Validator
 from idmodels.saved import write_id_model
 
 log = logging.getLogger(__name__)
-
+WEIGHTS = "weights.safetensors"
+"""In a checkpoint: weights of sides whose model shows their mean."""
 
 AnySystem = TypeVar("AnySystem", bound=BaseSystem)
 
@@ -161,7 +170,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             return
         epochs = None if last or stopping.spent else learner.epoch
         if (metrics := self.safeguard.settle(stopping.best, epochs, last)) is not None:
-            learner.forget_moments()
+            learner.start_anew()
             stopping.restart(metrics[self.metric], learner.steps)
             if learner.config.phase_end == "best":
                 keep_id(learner, self.run)
@@ -278,8 +287,13 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         write_json(self.run.path / "best" / f"{side}.json", dict(metrics) | {"step": self.learners[side].steps})
 
     def save(self) -> None:
-        """Write a checkpoint of everything."""
+        """Write a checkpoint of everything, all sides asleep."""
+        awake = [learner for learner in self.learners.values() if learner.awake]
+        for learner in awake:
+            learner.sleep()
         self.checkpoints.save(self.step, self._fill_checkpoint)
+        for learner in awake:
+            learner.wake()
 
     def _fill_checkpoint(self, directory: Path) -> None:
         self.system.save(directory)
@@ -288,6 +302,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             {side: learner.optimizer.state_dict() for side, learner in self.learners.items()},
         )
         save_rng(directory / "rng.safetensors")
+        if behind := self._weights_behind_means():
+            save_tensors(directory / WEIGHTS, behind)
         state = {
             "step": self.step,
             "schedule": self.schedule.state_dict(),
@@ -298,6 +314,15 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             "safeguard": self.safeguard.state_dict() if self.safeguard else None,
         }
         write_json(directory / "state.json", state)
+
+    def _weights_behind_means(self) -> dict[str, Tensor]:
+        """Of sleeping learners that keep a mean of their weights: what they go on from, by side and number."""
+        return {
+            f"{side}.{number}": tensor
+            for side, learner in self.learners.items()
+            if learner.average is not None
+            for number, tensor in enumerate(learner.average.others)
+        }
 
     def _load(self, directory: Path, state: dict[str, Any]) -> None:
         if set(state["learners"]) != set(self.learners):
@@ -310,6 +335,10 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             learner.optimizer.load_state_dict(optimizers[side])
             learner.load_state_dict(state["learners"][side])
             self.stopping[side].load_state_dict(state["stopping"][side])
+        if behind := self._weights_behind_means():
+            saved, _ = load_tensors(directory / WEIGHTS)
+            for name, tensor in behind.items():
+                tensor.copy_(saved[name])
         self.schedule.load_state_dict(state["schedule"])
         if self.safeguard is not None and state.get("safeguard"):
             self.safeguard.load_state_dict(state["safeguard"])

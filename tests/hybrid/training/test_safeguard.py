@@ -37,6 +37,7 @@ def started(config, path):
         SHORT,
         ("train.schedule.rounds=3", "train.schedule.id_length=6", "train.id.patience=1", "train.id.phase_end=best"),
         ("train.schedule.rounds=2", "train.schedule.id_length=6", "train.id.patience=1", "train.id.decay=cosine"),
+        ("train.schedule.id_length=3", "train.id.patience=1", "train.id.phase_end=best", "train.id.average=0.9"),
     ],
 )
 def test_the_plain_model_is_the_one_of_id_only(tiny, settings):

@@ -12,6 +12,7 @@ from hybrid.errors import UserError
 from hybrid.system import build_system
 from hybrid.training.run_directory import RunDirectory
 from hybrid.training.trainer import Trainer
+from idmodels.saved import load_id_model
 
 LASER = (
     "arm=id2llm",
@@ -178,11 +179,11 @@ def test_the_prefix_changes_the_answer_and_its_gradient_reaches_mformer_suffix_a
     assert learner.losses(batch)["softmax"] != before
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("ending", ["last", "best"])
-def test_an_id_phase_can_end_at_its_best_weights(make_trainer, monkeypatch, ending):
-    trainer = make_trainer(
-        "arm=id2llm", "train.schedule.rounds=1", "train.schedule.id_length=4", f"train.id.phase_end={ending}"
-    )
+def test_an_id_phase_can_end_at_its_best_weights(make_trainer, monkeypatch, ending, average):
+    settings = ["train.schedule.id_length=4", f"train.id.phase_end={ending}", f"train.id.average={average}"]
+    trainer = make_trainer("arm=id2llm", "train.schedule.rounds=1", *settings)
     learner, model = trainer.learners["id"], trainer.system.id_model
     seen, validate = {}, trainer.validator.validate
 
@@ -200,6 +201,8 @@ def test_an_id_phase_can_end_at_its_best_weights(make_trainer, monkeypatch, endi
     assert not torch.equal(seen[2], seen[4])
     store = trainer.system.exchange.store
     assert torch.equal(store.read("id", "item"), model.item_table().detach())  # what the LLM reads is the best, too
+    kept, _ = load_id_model(trainer.run.best_id)
+    assert torch.equal(kept.item_embedding.weight, seen[2])
 
 
 @pytest.mark.parametrize("override", ["train.llm.fixed_epochs=3", "train.schedule.unit=steps"])

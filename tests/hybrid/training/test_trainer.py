@@ -111,8 +111,8 @@ def test_no_parameter_belongs_to_both_sides(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(("side", "steps"), [("id", 3), ("id", 5), ("llm", 2), ("llm", 4)])
-@pytest.mark.parametrize("unit", ["epochs", "steps"])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, side, steps, unit):
+@pytest.mark.parametrize(("unit", "average"), [("epochs", 0.0), ("epochs", 0.9), ("steps", 0.9)])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, side, steps, unit, average):
     lengths = {"epochs": (2, 1), "steps": (7, 4)}[unit]
     config = tiny(
         "train.checkpoint_steps=1",
@@ -121,6 +121,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, 
         f"train.schedule.llm_length={lengths[1]}",
         "train.id.decay=cosine",
         "train.llm.warmup_steps=3",
+        f"train.id.average={average}",
+        f"train.llm.average={average}",
     )
     whole = make_trainer(config, tmp_path / "whole")
     expected = whole.train()
