@@ -73,6 +73,8 @@ TURNS: dict[str, str] = {
     "LLM learning rate 0.0003": "train.llm.learning_rate=0.0003",
     "distillation with weight 1": "bridges.distill.id_weight=1.0",
     "distillation at temperature 1": "bridges.distill.temperature=1.0",
+    "mean of the ID model's weights": "train.id.average=0.99",
+    "512 positions of a batch are taught": "bridges.distill.positions=512",
     "LoRA dropout 0.2": "llm.lora.dropout=0.2",
     "meta-LoRAs gated by the user's state": "llm.lora.kind=gated bridges.lora_gate.enabled=true",
     "read-back": "bridges.readback.enabled=true",
