@@ -1,11 +1,9 @@
 """Settings of the bridges."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from hybrid.config.kinds import NotNegative, NotNegativeFloat, Positive, PositiveFloat, Share
+from hybrid.config.kinds import Decay, NotNegative, NotNegativeFloat, Positive, PositiveFloat, Share
 
 
 @dataclass(frozen=True)
@@ -14,7 +12,7 @@ class StoreConfig:
 
     enabled: bool = True
     """Switch of the bridge."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    momentum: Decay = 0.5
     """Share of the old value kept when a row of the store is written again."""
     user_token: bool = True
     """Whether the user's state is read too, as of before a prompt's first target: of many targets in a prompt, only
@@ -74,7 +72,7 @@ class ReadBackConfig:
 
     enabled: bool = False
     """Switch of the bridge; items are read back at their store tokens, so that bridge should be on too."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Decay = 0.9
     """Share of a table's row that is kept when the LLM's vector is mixed into it."""
     align_weight: NotNegativeFloat = 0.1
     """Weight, in the LLM's loss, of the distance of what is read back from the tables."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from datetime import date
 from difflib import get_close_matches
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -100,7 +99,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.lstrip("-").partition("=")
     if not equals or not key:
         raise UserError(f"override {text!r} is not of the form key=value")
-    if key in _text_keys() and not value.startswith(("'", '"')):
+    if _kind_of(key) is str and not value.startswith(("'", '"')):
         return key, value
     try:
         return key, yaml.safe_load(value) if value else ""
@@ -108,9 +107,12 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise UserError(f"override {text!r}: the value is not valid yaml") from None
 
 
-@cache
-def _text_keys() -> frozenset[str]:
-    return frozenset(item.key for item in settings() if item.kind == "str")
+def _kind_of(dotted: str) -> Any:
+    """The type of a setting; None for a key that is none of ours."""
+    kind: Any = Config
+    for part in dotted.split("."):
+        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+    return kind
 
 
 def nest(dotted: str, value: Any) -> Tree:

@@ -1,11 +1,9 @@
 """Settings of the training of both sides."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from hybrid.config.kinds import NotNegative, NotNegativeFloat, Positive, PositiveFloat, Side
+from hybrid.config.kinds import Decay, NotNegative, NotNegativeFloat, Positive, PositiveFloat, Side
 from idmodels.loss_settings import LossSettings
 from idmodels.settings import Precision
 
@@ -45,7 +43,7 @@ class OptimizerConfig:
     """What follows the warm-up."""
     clip_norm: NotNegativeFloat = 5.0
     """Largest gradient norm; 0: no clipping."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    average: Decay = 0.0
     """Decay, per step, of the running mean of the weights, which is what is validated, exchanged and kept; 0: the
     weights themselves are."""
     patience: NotNegative = 10

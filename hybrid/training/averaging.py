@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class AveragedWeights:
@@ -18,7 +19,7 @@ class AveragedWeights:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self._parameters: list[Tensor] = list(parameters)
+        self._parameters = list(parameters)
         self._decay = decay
         self.others: list[Tensor] = []
         self.restart()
@@ -30,12 +31,13 @@ class AveragedWeights:
     @torch.no_grad()
     def step(self, steps: int) -> None:
         """Take up the weights after the learner's step number ``steps``, counted from 1."""
-        decay = min(self._decay, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(self.others, [parameter.detach() for parameter in self._parameters], 1 - decay)
+        mix = get_ema_multi_avg_fn(min(self._decay, (1 + steps) / (10 + steps)))
+        mix(self.others, [parameter.detach() for parameter in self._parameters], None)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Weights and mean change places."""
         shown = [parameter.detach().clone() for parameter in self._parameters]
-        torch._foreach_copy_(self._parameters, self.others)
+        for parameter, other in zip(self._parameters, self.others, strict=True):
+            parameter.copy_(other)
         self.others = shown

@@ -1,4 +1,4 @@
-"""A step of any learner: what it reports, what it refuses, and what it asks of the device."""
+"""A step of any learner: what it reports, refuses and asks of the device; and the mean that it shows when asleep."""
 
 import pytest
 import torch
@@ -14,9 +14,10 @@ class Line(Learner):
 
     side = "id"
 
-    def __init__(self):
-        self.weight = nn.Parameter(torch.tensor(2.0))
-        super().__init__([], [self.weight], OptimizerConfig(learning_rate=0.5), total_steps=10)
+    def __init__(self, start=2.0, learning_rate=0.5, average=0.0):
+        self.weight = nn.Parameter(torch.tensor(start))
+        config = OptimizerConfig(learning_rate=learning_rate, average=average)
+        super().__init__([], [self.weight], config, total_steps=10)
 
     def batches_per_epoch(self):
         return 4
@@ -29,6 +30,16 @@ class Line(Learner):
 
     def write_store(self, step):
         """Nothing."""
+
+
+class Slope(Line):
+    """A weight that falls by about 0.1 a step from 1, whatever the batch."""
+
+    def __init__(self, average):
+        super().__init__(1.0, 0.1, average)
+
+    def losses(self, batch):
+        return {"slope": self.weight * batch}
 
 
 def test_a_step_reports_the_losses_their_sum_the_norm_and_the_rate():
@@ -56,3 +67,44 @@ def test_a_step_reads_no_number_alone(single_numbers):
     with single_numbers:
         learner.step(batch)
     assert single_numbers.read == 0
+
+
+def test_asleep_a_learner_is_its_mean_and_awake_its_weights():
+    plain, averaged = Slope(0.0), Slope(0.9)
+    for learner in (plain, averaged):
+        learner.wake()
+        for _ in range(3):
+            learner.step(torch.tensor(1.0))
+    assert averaged.weight.item() == plain.weight.item() == pytest.approx(0.7, abs=1e-3)
+    plain.sleep()
+    averaged.sleep()
+    assert plain.weight.item() == pytest.approx(0.7, abs=1e-3)
+    mean = 1.0
+    for step, value in ((1, 0.9), (2, 0.8), (3, 0.7)):
+        decay = (1 + step) / (10 + step)
+        mean = decay * mean + (1 - decay) * value
+    assert averaged.weight.item() == pytest.approx(mean, abs=1e-3)
+    averaged.sleep()  # a second time changes nothing
+    assert averaged.weight.item() == pytest.approx(mean, abs=1e-3)
+    averaged.wake()
+    assert averaged.weight.item() == plain.weight.item()
+
+
+def test_other_weights_are_both_mean_and_weights():
+    learner = Slope(0.9)
+    learner.wake()
+    learner.step(torch.tensor(1.0))
+    learner.sleep()
+    learner.weight.data.fill_(5.0)
+    learner.start_anew()
+    learner.wake()
+    assert learner.weight.item() == 5.0
+
+
+def test_what_was_set_before_the_first_step_is_not_taken_back():
+    learner = Slope(0.9)
+    learner.weight.data.fill_(3.0)
+    learner.wake()
+    assert learner.weight.item() == 3.0
+    learner.sleep()
+    assert learner.weight.item() == 3.0
