@@ -57,11 +57,11 @@ def draw_candidates(states: Tensor, items: Tensor, targets: Tensor, count: int) 
 
 
 @torch.no_grad()
-def top_items(states: Tensor, items: Tensor, count: int) -> Tensor:
-    """Ids of the ``count`` best items of rows 1.. for each state, in no set order, [M, min(count, N - 1)]."""
+def top_items(states: Tensor, items: Tensor, count: int, ordered: bool = False) -> Tensor:
+    """Ids of the ``count`` best items of rows 1.. for each state, [M, min(count, N - 1)]; best first if ``ordered``."""
     count = min(count, len(items) - 1)
     best = [
-        (states[part].float() @ items[1:].float().T).topk(count, dim=1, sorted=False).indices + 1
+        (states[part].float() @ items[1:].float().T).topk(count, dim=1, sorted=ordered).indices + 1
         for part in _chunks(len(states), len(items))
     ]
     return torch.cat(best) if best else torch.empty(0, count, dtype=torch.long, device=states.device)

@@ -16,6 +16,7 @@ from torch import Tensor
 from bridges.agreement import overlap_shares
 from bridges.candidates import Candidates, draw_candidates
 from bridges.errors import BridgeError, nearest
+from bridges.lessons import Lesson, Lessons
 from bridges.protocols import Bridge, Direction, Kind, Place, ScoredBatch, Side
 from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
@@ -62,70 +63,49 @@ class MutualDistillation(Bridge):
                 f"distill: temperature {temperature} and candidates {candidates} must be positive, "
                 f"positions {positions} not negative"
             )
-        self._store = store
-        self._items: dict[Side, Tensor] = {}
-        self.learner_weight: dict[Side, float] = {"id": id_weight, "llm": llm_weight}
+        sides: dict[Side, Side] = {"id": "id", "llm": "llm"} if teacher == "self" else {"id": "llm", "llm": "id"}
+        self._lessons = Lessons(store, {"id": id_weight, "llm": llm_weight}, sides, positions)
         self.temperature = temperature
         self.candidates = candidates
-        self.positions = positions
         self.weighting = weighting
-        self.teachers: dict[Side, Side] = (
-            {"id": "id", "llm": "llm"} if teacher == "self" else {"id": "llm", "llm": "id"}
-        )
         self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """Both halves of the teacher's scores, for every learner that has a weight."""
-        open_to: dict[Side, Direction] = {"id": "llm2id", "llm": "id2llm"}
-        taught = [side for side, way in open_to.items() if way in directions and self.learner_weight[side]]
-        kinds: tuple[Kind, ...] = ("user", "item")
-        return {(self.teachers[side], kind) for side in taught for kind in kinds}
+        return self._lessons.reads(directions)
 
     def refresh(self) -> None:
         """Forget the item matrices that were read before."""
-        self._items.clear()
+        self._lessons.refresh()
 
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Mean over (drawn) positions that the teacher has a state for; None where there is none, or no weight."""
-        teacher = self.teachers[learner]
-        if not self.learner_weight[learner] or not self._store.has(teacher, "item"):
+        lesson = self._lessons.lesson(learner, batch)
+        if lesson is None:
             return None
-        chosen = self._drawn(self._store.written(teacher, "user", batch.rows))
-        if not len(chosen):
-            return None
-        student = ScoredBatch(batch.states[chosen], batch.item_matrix, batch.targets[chosen], batch.rows[chosen])
-        states = self._store.read(teacher, "user", student.rows).to(batch.states.device)
-        items = self._item_matrix(teacher, batch.item_matrix)
         # Differences of logits decide here: bfloat16 would lose them.
-        with torch.autocast(states.device.type, enabled=False):
-            losses = self._weighted_kl(learner, student, states, items)
-        return self.learner_weight[learner] * losses.mean()
+        with torch.autocast(batch.states.device.type, enabled=False):
+            losses = self._weighted_kl(learner, lesson)
+        return self._lessons.weights[learner] * losses.mean()
 
     def metrics(self) -> dict[str, float]:
         """Mean KL of each learner (at T, before T^2 and weights), mean weight, mean overlap of both top 10."""
         return self._means.take()
 
-    def _drawn(self, known: Tensor) -> Tensor:
-        """Indices of the True entries of ``known`` [M], at most ``positions`` of them; by torch's CPU generator."""
-        chosen = known.nonzero().flatten()
-        if not 0 < self.positions < len(chosen):
-            return chosen
-        return chosen[torch.randperm(len(chosen))[: self.positions].to(chosen.device)]
-
-    def _weighted_kl(self, learner: Side, student: ScoredBatch, states: Tensor, items: Tensor) -> Tensor:
+    def _weighted_kl(self, learner: Side, lesson: Lesson) -> Tensor:
+        student, states, items = lesson.student, lesson.states, lesson.items
         lists = draw_candidates(states, items, student.targets, self.candidates)
         teacher_logits = lists.logits(states, items)  # [M, C]
         student_logits = lists.logits(student.states, student.item_matrix)
         divergence = kl_divergence(teacher_logits, student_logits, self.temperature)  # [M]
-        weights = self._weights(student, states, items, lists, teacher_logits)
+        weights = self._weights(lesson, lists, teacher_logits)
         self._means.add(f"kl_{learner}", divergence)
         self._means.add("weight_mean", weights)
         return weights * divergence * self.temperature**2
 
     @torch.no_grad()
-    def _weights(
-        self, student: ScoredBatch, states: Tensor, items: Tensor, lists: Candidates, teacher_logits: Tensor
-    ) -> Tensor:
+    def _weights(self, lesson: Lesson, lists: Candidates, teacher_logits: Tensor) -> Tensor:
+        student, states, items = lesson.student, lesson.states, lesson.items
         measured = len(states) if self.weighting == "agreement" else MEASURED_POSITIONS
         shares = overlap_shares(student.states[:measured], student.item_matrix, states[:measured], items, TOP_K)
         self._means.add("agreement", shares)
@@ -136,14 +116,6 @@ class MutualDistillation(Bridge):
             if self.weighting == "confidence"
             else states.new_ones(len(states))
         )
-
-    def _item_matrix(self, teacher: Side, student_items: Tensor) -> Tensor:
-        if teacher not in self._items:
-            self._items[teacher] = self._store.read(teacher, "item").to(student_items.device)
-        items = self._items[teacher]
-        if len(items) != len(student_items):
-            raise BridgeError(f"distill: {teacher}/item has {len(items)} rows, the learner {len(student_items)}")
-        return items
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:

@@ -110,6 +110,10 @@ class Bridge(nn.Module):
         """Soft tokens for the slots named by `slots`, and user vectors where the bridge's place is `weights`."""
         return SlotFill({})
 
+    def histories(self, items: Tensor) -> Tensor:
+        """The histories [B, L] that the ID model learns from in the place of ``items``; 0 is padding, in both."""
+        return items
+
     def item_features(self) -> Tensor | None:
         """What is added to the ID item table, [N, D], with gradient; None: nothing yet."""
         return None

@@ -10,6 +10,7 @@ from torch import Tensor
 from bridges.collaborative import CollaborativeFeatures
 from bridges.distill import MutualDistillation
 from bridges.errors import BridgeError, nearest
+from bridges.hard_negatives import HardNegatives
 from bridges.knowledge import KnowledgeFeatures
 from bridges.knowledge_adapter import KnowledgeAdapter
 from bridges.lora_gate import LoraGate
@@ -20,6 +21,7 @@ from bridges.readback import ReadBack
 from bridges.sharing import ExchangeStore
 from bridges.smoothing import SmoothedTargets
 from bridges.store_tokens import StoreTokens
+from bridges.substitution import Substitutions
 
 BRIDGES: dict[str, type[Bridge]] = {
     bridge.name: bridge
@@ -32,8 +34,10 @@ BRIDGES: dict[str, type[Bridge]] = {
         SharedOffsets,
         KnowledgeAdapter,
         ReadBack,
+        Substitutions,
         SmoothedTargets,
         MutualDistillation,
+        HardNegatives,
     )
 }
 

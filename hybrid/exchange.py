@@ -179,6 +179,12 @@ class Exchange:
         found = {name: bridge.features_loss(features) for name, bridge in self.feature_readers().items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
+    def histories(self, items: Tensor) -> Tensor:
+        """The histories [B, L] that the ID model learns from in the place of ``items``."""
+        for bridge in self._active().values():
+            items = bridge.histories(items)
+        return items
+
     def item_features(self) -> Tensor:
         """The sum of what the bridges add to the ID item table, [N, D] (or a zero)."""
         return _sum_of_known(bridge.item_features() for bridge in self._active().values())

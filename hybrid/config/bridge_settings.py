@@ -142,6 +142,48 @@ class DistillConfig:
 
 
 @dataclass(frozen=True)
+class HardNegativesConfig:
+    """Hard negatives: items that the other side ranks high, but not highest, must lose to the next item (both,
+    targets)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    id_weight: NotNegativeFloat = 0.1
+    """Weight of the loss on the ID side."""
+    llm_weight: NotNegativeFloat = 0.1
+    """Weight of the loss on the LLM side."""
+    first: Positive = 21
+    """Place in the other side's ranking, counted from 1, that the negatives begin with; those above may be liked."""
+    last: Positive = 100
+    """The last such place."""
+    positions: NotNegative = 512
+    """Positions of a batch that have this loss, drawn anew each time; 0: all that the other side has a state for."""
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError(f"first {self.first} must be at most last {self.last}")
+
+
+@dataclass(frozen=True)
+class SubstitutionConfig:
+    """Substitutions: while the ID model learns, items of its histories give way to items whose text is near (llm2id,
+    data)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    share: Share = 0.2
+    """Share of the history items that are replaced, drawn anew in every batch."""
+    longest: NotNegative = 0
+    """Only in histories of at most so many items; 0: in all."""
+    neighbours: Positive = 20
+    """Neighbours of an item, from which one is drawn."""
+    temperature: PositiveFloat = 0.05
+    """Temperature of the softmax over the neighbours' cosines."""
+    components: Positive = 256
+    """Whitened principal components of the item vectors in which neighbours are found."""
+
+
+@dataclass(frozen=True)
 class KnowledgeAdapterConfig:
     """Written knowledge: what the untuned LLM writes about users and items becomes features of the click model,
     through a mixture of experts (task ctr; llm2id, features)."""
@@ -202,3 +244,5 @@ class BridgesConfig:
     readback: ReadBackConfig = field(default_factory=ReadBackConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    substitution: SubstitutionConfig = field(default_factory=SubstitutionConfig)
+    hard_negatives: HardNegativesConfig = field(default_factory=HardNegativesConfig)

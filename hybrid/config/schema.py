@@ -11,6 +11,7 @@ from hybrid.config.bridge_settings import (
     BridgesConfig,
     CollaborativeConfig,
     DistillConfig,
+    HardNegativesConfig,
     KnowledgeAdapterConfig,
     KnowledgeConfig,
     LoraGateConfig,
@@ -19,6 +20,7 @@ from hybrid.config.bridge_settings import (
     ReadBackConfig,
     SmoothingConfig,
     StoreConfig,
+    SubstitutionConfig,
 )
 from hybrid.config.controls import ControlsConfig, check_controls
 from hybrid.config.data_settings import DataConfig
@@ -41,6 +43,7 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "EvaluationConfig",
+    "HardNegativesConfig",
     "IDTrainConfig",
     "InstructConfig",
     "InstructTask",
@@ -61,6 +64,7 @@ __all__ = [
     "Side",
     "SmoothingConfig",
     "StoreConfig",
+    "SubstitutionConfig",
     "Task",
     "TrainConfig",
 ]
@@ -106,6 +110,7 @@ class Config:
         self._check_knowledge()
         self._check_likelihood()
         self._check_smoothing()
+        self._check_substitution()
         if self.task == "ctr":
             self._check_clicks()
 
@@ -123,6 +128,14 @@ class Config:
             raise ValueError(
                 f"bridges.smoothing smooths the targets of a softmax, but the loss is {found}; accepted: "
                 f"{', '.join(SOFTMAX_KINDS)}, or bridges.smoothing.enabled=false"
+            )
+
+    def _check_substitution(self) -> None:
+        reached = self.task == "ranking" and self.arm in ("llm2id", "both") and self.bridges.substitution.enabled
+        if reached and self.id.model == "bert4rec":
+            raise ValueError(
+                "bridges.substitution replaces inputs, which id.model=bert4rec is asked for again; take another ID "
+                "model or bridges.substitution.enabled=false"
             )
 
     def _check_knowledge(self) -> None:

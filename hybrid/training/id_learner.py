@@ -1,6 +1,7 @@
 """The ID phase: the ID model's own loss, plus what the bridges add."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -58,6 +59,7 @@ class IDLearner(Learner[IDBatch]):
     def losses(self, batch: IDBatch) -> dict[str, Tensor]:
         """The loss by its own name, and one entry for each bridge with a say."""
         batch = batch.to(self.device)
+        batch = replace(batch, items=self.exchange.histories(batch.items))
         with multiplies_in(self.dtype, self.device):
             table = self.model.item_table()
             loss, scored = self.model.training_loss(batch, table, self.loss)

@@ -24,6 +24,7 @@ TITLES = (
     "llm.prompt.items=titles llm.item_layers=kept llm.prompt.windows_per_user=1 "
     "llm.prompt.history_items=10 llm.prompt.targets_per_prompt=10"
 )
+HARD = "bridges.hard_negatives.enabled=true bridges.hard_negatives.id_weight={0} bridges.hard_negatives.llm_weight={0}"
 WAYS: dict[str, str] = {
     "plain": "arm=id_only",
     "texts of the preset alone": "",
@@ -42,6 +43,9 @@ WAYS: dict[str, str] = {
     "10 neighbours": NEIGHBOURS.format(10),
     "50 neighbours": NEIGHBOURS.format(50),
     "neighbours at temperature 0.1": SIMILARITY.format(0.1),
+    "6 layers and the suffix token's state": "llm.item_layers=kept llm.item_pooling=suffix",
+    "substitutions of a fifth of the inputs": "bridges.substitution.enabled=true",
+    "substitutions in histories of up to 5 items": "bridges.substitution.enabled=true bridges.substitution.longest=5",
     "without knowledge features": "bridges.knowledge.enabled=false",
     "without shared offsets": "bridges.neighbours.enabled=false",
     "without smoothed targets": "bridges.smoothing.enabled=false",
@@ -79,6 +83,9 @@ TURNS: dict[str, str] = {
     "meta-LoRAs gated by the user's state": "llm.lora.kind=gated bridges.lora_gate.enabled=true",
     "read-back": "bridges.readback.enabled=true",
     "read-back that pulls": "bridges.readback.enabled=true bridges.readback.pull_weight=0.1",
+    "hard negatives for both sides": "bridges.hard_negatives.enabled=true",
+    "hard negatives with weight 0.5": HARD.format(0.5),
+    "histories of 40 items": "llm.prompt.history_items=40",
     "items as titles that are encoded again each round": TITLES,
 }
 """Settings of the rows with turns."""

@@ -27,6 +27,8 @@ SETTINGS = {
     "knowledge_adapter": {"components": 8, "shared_experts": 1, "specific_experts": 2, "hidden": 6, "width": 5},
     "neighbours": {"weight": 0.5, "rarity": 0.0, "neighbours": 3, "temperature": 0.05, "components": 16},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
+    "substitution": {"share": 0.5, "longest": 0, "neighbours": 3, "temperature": 0.05, "components": 16},
+    "hard_negatives": {"id_weight": 0.1, "llm_weight": 0.1, "first": 2, "last": 9, "positions": 0},
     "readback": {"momentum": 0.9, "align_weight": 0.1, "pull_weight": 0.0},
     "distill": {
         "id_weight": 0.3,
@@ -39,7 +41,7 @@ SETTINGS = {
     },
 }
 OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)
-WITHOUT_PARAMETERS = {"lora_gate", "neighbours", "smoothing", "distill"}
+WITHOUT_PARAMETERS = {"lora_gate", "neighbours", "smoothing", "distill", "substitution", "hard_negatives"}
 
 
 def create(store, settings) -> dict[str, Bridge]:
@@ -69,7 +71,9 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
     features = TopFeatures(
         torch.randn(3, 48), torch.tensor([0, -1, 19]), torch.randn(2, 48), torch.tensor([4, 0])
     )  # row -1 and item 0 are nobody's
+    replaced = bridge.histories(torch.tensor([[1, 2, 3, 0], [29, 4, 0, 0]])).float() if bridge.place == "data" else None
     losses = [
+        replaced,
         fill.loss,
         fill.users,
         bridge.features_loss(features),
@@ -188,7 +192,7 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 def test_order_is_the_registrys(full_store):
     names = ["store", "mformer", "lora_gate", "collaborative", "knowledge", "neighbours", "knowledge_adapter"]
-    assert list(BRIDGES) == [*names, "readback", "smoothing", "distill"]
+    assert list(BRIDGES) == [*names, "readback", "substitution", "smoothing", "distill", "hard_negatives"]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 

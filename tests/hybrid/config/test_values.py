@@ -76,3 +76,16 @@ def test_smoothed_targets_need_a_softmax(loss):
     load_config(None, ["preset=joint", loss, "arm=id_only"])
     load_config(None, ["preset=joint", "train.id.loss.kind=sampled_softmax"])
     load_config(None, ["task=ctr", "llm.tune=none", "arm=id_only"])
+
+
+def test_substitutions_need_a_model_whose_inputs_are_not_its_targets():
+    on = ["preset=joint", "bridges.substitution.enabled=true"]
+    with pytest.raises(UserError, match=r"bridges.substitution replaces inputs, which id.model=bert4rec is asked for"):
+        load_config(None, [*on, "id.model=bert4rec"])
+    load_config(None, [*on, "id.model=bert4rec", "arm=id_only"])
+    load_config(None, on)
+
+
+def test_a_window_of_hard_negatives_is_in_order():
+    with pytest.raises(UserError, match=r"first 9 must be at most last 8"):
+        load_config(None, ["bridges.hard_negatives.first=9", "bridges.hard_negatives.last=8"])

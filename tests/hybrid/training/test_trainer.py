@@ -285,3 +285,19 @@ def test_going_back_to_the_best_weights_keeps_the_neighbours_of_the_newest_texts
     newest = system.exchange.bridges["neighbours"].near.ids.clone()
     take_best(system, learner, trainer.run)
     assert torch.equal(system.exchange.bridges["neighbours"].near.ids, newest)
+
+
+def test_substitutions_change_what_the_id_side_reads_while_it_learns_and_nothing_else(tiny, tmp_path):
+    on = ["bridges.substitution.enabled=true", "bridges.substitution.share=1.0"]
+    trainer = make_trainer(tiny(*on), tmp_path / "run")
+    trainer._prepare()
+    learner, read = trainer.learners["id"], []
+    encode = learner.model.encode
+    learner.model.encode = lambda items, table=None: read.append(items) or encode(items, table)
+    batch = next(iter(learner.batches(0, 0)))
+    learner.losses(batch)
+    assert ((read[0] != batch.items) == (batch.items > 0)).all()
+    read.clear()
+    learner.write_store(step=1)
+    shown = torch.cat([items[items > 0] for items in read])
+    assert torch.equal(shown.sort().values, torch.from_numpy(learner.data.items).long().sort().values)
