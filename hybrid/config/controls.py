@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from hybrid.config.schema import Config, DistillConfig
+    from hybrid.config.schema import BridgesConfig, Config
 
 PROJECTING = {"knowledge": "llm2id", "store": "id2llm", "collaborative": "id2llm"}
 """Bridges that are a projection from one side's vectors to the other's, and their direction."""
@@ -79,19 +79,21 @@ def _check_id_side(config: "Config") -> None:
     if controls.id_states == "permuted":
         if not reads:
             _refuse("id_states=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID states")
-        reading = bridges.mformer.enabled or bridges.lora_gate.enabled or _taught(bridges.distill)
+        reading = bridges.mformer.enabled or bridges.lora_gate.enabled or _taught(bridges)
         if not reading and not (bridges.store.enabled and bridges.store.user_token):
             _refuse("id_states=permuted", "no bridge that is on reads ID states for the LLM")
     if controls.id_items == "permuted":
         if not reads:
             _refuse("id_items=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID item table")
-        if not (bridges.store.enabled or bridges.collaborative.enabled or _taught(bridges.distill)):
+        if not (bridges.store.enabled or bridges.collaborative.enabled or _taught(bridges)):
             _refuse("id_items=permuted", "no bridge that is on reads the ID item table for the LLM")
 
 
-def _taught(distill: "DistillConfig") -> bool:
+def _taught(bridges: "BridgesConfig") -> bool:
     """Whether the LLM learns from the ID model's ranking."""
-    return distill.enabled and distill.llm_weight > 0 and distill.teacher == "other"
+    distill, negatives = bridges.distill, bridges.hard_negatives
+    distils = distill.enabled and distill.llm_weight > 0 and distill.teacher == "other"
+    return distils or (negatives.enabled and negatives.llm_weight > 0)
 
 
 def _refuse(setting: str, reason: str) -> None:

@@ -6,8 +6,8 @@ plain model as its best. And its curve says whether the exchange helps: an ID si
 plain one had reached by the same epoch, for so many validations in a row, is not taught by the LLM any more. The best
 so far and not the last, because values of one epoch scatter. An ID side that is behind after its last phase gives way
 to the plain model, so that the LLM learns from the better one. Where the LLM's vectors of the texts stay the same that
-is decided after the first phase, and there texts must earn their place: unless they are ahead by more than one standard
-error (the rule of Breiman et al., 1984, for the simpler of two models), the next phase goes on from the plain model.
+is decided after the first phase, and there texts must earn their place: unless they are clearly ahead, by more than two
+standard errors, the next phase goes on from the plain model.
 """
 
 import logging
@@ -29,6 +29,8 @@ from idmodels.saved import load_id_model, write_id_model
 
 log = logging.getLogger(__name__)
 TEACHING: Direction = "llm2id"
+CLEAR = 2.0
+"""Standard errors by which texts must be ahead: by chance alone they are in one case of forty."""
 
 
 class Safeguard:
@@ -76,7 +78,7 @@ class Safeguard:
     def settle(self, best: float | None, epochs: int | None, last: bool) -> dict[str, float] | None:
         """The plain model takes the ID side's place if it is better; its validation metrics then.
 
-        Before the ``last`` phase it need not be better: the ID side must be ahead by more than one standard error.
+        Before the ``last`` phase it need not be better: the ID side must be ahead by more than `CLEAR` standard errors.
         Its best weights are loaded, and the bridges of the LLM's texts rest: nothing is added to the item table, and no
         smoothed target asked for. After the ``last`` phase all from the LLM alone do. Mutual distillation goes on.
         ``epochs``: only so many of the plain model's count; None: all.
@@ -84,7 +86,7 @@ class Safeguard:
         record = read_json(self.record)
         plain = max(record["curve"][: None if epochs is None else max(epochs, 1)])
         lead = -math.inf if best is None else best - plain
-        if lead >= 0 and (last or lead > self._standard_error()):
+        if lead >= 0 and (last or lead > CLEAR * self._standard_error()):
             return None
         log.warning("id side: %s, the plain model takes its place", "no clear gain" if lead >= 0 else "behind")
         self.system.exchange.rest(last)

@@ -22,6 +22,7 @@ from hybrid.training.run_directory import RunDirectory, read_json
 from hybrid.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+UNTAUGHT = "bridges.distill.llm_weight=0"
 
 
 def system_of(config):
@@ -205,7 +206,10 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["arm=llm2id", "controls.id_states=permuted"], "the LLM reads no ID states"),
         (["arm=id2llm", "bridges.store.enabled=false", "controls.projector=random"], "is a projection"),
         (["arm=llm2id", "bridges.knowledge.enabled=false", "controls.projector=random"], "is a projection"),
-        (["preset=joint", "controls.id_states=permuted"], "no bridge that is on reads ID states for the LLM"),
+        (
+            ["preset=joint", "bridges.distill.llm_weight=0", "controls.id_states=permuted"],
+            "no bridge that is on reads ID states for the LLM",
+        ),
         (["preset=joint", "arm=id2llm", "task=ctr", "controls.projector=random"], "is a projection"),
         (["arm=id_only", "controls.llm_weights=random"], "no pretrained weights"),
         (["llm.name=tiny-random", "controls.llm_weights=random"], "no pretrained weights"),
@@ -225,6 +229,7 @@ def test_states_cannot_be_permuted_where_no_bridge_reads_them():
     off = [f"bridges.{name}.enabled=false" for name in ("store", "mformer", "lora_gate", "distill")]
     with pytest.raises(UserError, match="no bridge that is on"):
         load_config(None, ["controls.id_states=permuted", *off])
+    load_config(None, ["controls.id_states=permuted", *off, "bridges.hard_negatives.enabled=true"])
 
 
 def test_permuted_id_items_are_what_the_llm_reads_and_the_id_model_keeps_its_own(tiny):
