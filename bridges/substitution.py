@@ -19,8 +19,8 @@ from bridges.text_neighbours import TextGraphBridge, TextNeighbours
 class Substitutions(TextGraphBridge):
     """Replaces each input with probability ``share`` by a neighbour, drawn by p(j | i) as in `bridges.smoothing`.
 
-    ``longest``: in histories of at most so many inputs; 0: in all. Has no parameters. Raises BridgeError for settings
-    out of range.
+    ``longest``: in rows of at most so many inputs (a history that is longer than a row has one that holds its rest);
+    0: in all. Has no parameters. Raises BridgeError for settings out of range.
     """
 
     name: ClassVar[str] = "substitution"

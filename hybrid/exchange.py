@@ -180,7 +180,9 @@ class Exchange:
         return {name: loss for name, loss in found.items() if loss is not None}
 
     def histories(self, items: Tensor) -> Tensor:
-        """The histories [B, L] that the ID model learns from in the place of ``items``."""
+        """The histories [B, L] that the ID model learns from in the place of ``items``; those, if it is not taught."""
+        if "llm2id" not in self.directions:
+            return items
         for bridge in self._active().values():
             items = bridge.histories(items)
         return items

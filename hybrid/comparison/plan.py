@@ -141,11 +141,16 @@ def _control(joint: Config, name: str, few: Sequence[int], arms: Sequence[Arm], 
         return [Entry(entry.name, entry.suffix, entry.kind, entry.configs, shuffled=True) for entry in entries]
     if name == "sentence_encoder":
         encoder_directory(PACKAGED)
-    if name == STATIC and not (
-        "llm2id" in DIRECTIONS[joint.arm] and (joint.bridges.knowledge.enabled or joint.bridges.smoothing.enabled)
-    ):
+    if name == STATIC and not ("llm2id" in DIRECTIONS[joint.arm] and _reads_texts(joint)):
         raise UserError(f"control {name}: in the arm {joint.arm} with these bridges no text vectors reach the ID model")
     return [_entry(joint, f"control_{name}", f"control {name}", "control", CONTROLS[name], few)]
+
+
+def _reads_texts(config: Config) -> bool:
+    """Whether a bridge is on that brings the LLM's vectors of the texts to the ID side."""
+    bridges = config.bridges
+    texts = (bridges.knowledge, bridges.neighbours, bridges.smoothing, bridges.substitution)
+    return any(bridge.enabled for bridge in texts)
 
 
 def _chosen(controls: Sequence[str]) -> Sequence[str]:

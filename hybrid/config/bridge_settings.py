@@ -174,7 +174,7 @@ class SubstitutionConfig:
     share: Share = 0.2
     """Share of the history items that are replaced, drawn anew in every batch."""
     longest: NotNegative = 0
-    """Only in histories of at most so many items; 0: in all."""
+    """Only in training rows of at most so many items (long histories are cut into rows); 0: in all."""
     neighbours: Positive = 20
     """Neighbours of an item, from which one is drawn."""
     temperature: PositiveFloat = 0.05

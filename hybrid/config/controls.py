@@ -63,7 +63,11 @@ def _check_teacher(config: "Config") -> None:
     distill, arm = config.bridges.distill, config.arm
     if distill.teacher == "other" or arm in ("id_only", "llm_only"):  # which a comparison has beside the others
         return
-    learns = (arm in ("llm2id", "both") and distill.id_weight) or (arm in ("id2llm", "both") and distill.llm_weight)
+    learns = (arm in ("llm2id", "both") and distill.id_weight) or (
+        distill.teacher == "self" and arm in ("id2llm", "both") and distill.llm_weight
+    )
+    if distill.teacher == "self" and config.bridges.hard_negatives.enabled:
+        raise ValueError("bridges.distill.teacher=self lets nothing cross, bridges.hard_negatives does: switch it off")
     if distill.teacher == "peer" and config.train.schedule.llm_length:
         raise ValueError("bridges.distill.teacher=peer has the LLM's place: set train.schedule.llm_length=0")
     if not distill.enabled or not learns or config.task != "ranking":

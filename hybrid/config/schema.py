@@ -132,10 +132,10 @@ class Config:
 
     def _check_substitution(self) -> None:
         reached = self.task == "ranking" and self.arm in ("llm2id", "both") and self.bridges.substitution.enabled
-        if reached and self.id.model == "bert4rec":
+        if reached and (self.id.model == "bert4rec" or self.id.model.startswith("recbole:")):
             raise ValueError(
-                "bridges.substitution replaces inputs, which id.model=bert4rec is asked for again; take another ID "
-                "model or bridges.substitution.enabled=false"
+                f"bridges.substitution replaces inputs, which id.model={self.id.model} cuts from the train part; "
+                "take another of our own models or bridges.substitution.enabled=false"
             )
 
     def _check_knowledge(self) -> None:

@@ -43,7 +43,6 @@ WAYS: dict[str, str] = {
     "10 neighbours": NEIGHBOURS.format(10),
     "50 neighbours": NEIGHBOURS.format(50),
     "neighbours at temperature 0.1": SIMILARITY.format(0.1),
-    "6 layers and the suffix token's state": "llm.item_layers=kept llm.item_pooling=suffix",
     "substitutions of a fifth of the inputs": "bridges.substitution.enabled=true",
     "substitutions in histories of up to 5 items": "bridges.substitution.enabled=true bridges.substitution.longest=5",
     "without knowledge features": "bridges.knowledge.enabled=false",

@@ -62,6 +62,12 @@ def test_following_the_loss_puts_the_target_in_front_of_them(full_store):
     assert bridge.metrics()["won_id"] > 0.99
 
 
+def test_so_many_positions_learn_and_the_others_do_not(full_store):
+    batch = batch_of(list(range(20)))
+    make(full_store, positions=5).loss("id", batch).backward()
+    assert (batch.states.grad.abs().sum(dim=1) > 0).sum() == 5
+
+
 def test_no_weight_or_nobody_to_learn_from(full_store):
     assert make(full_store, id_weight=0.0).loss("id", batch_of([1])) is None
     assert make(full_store).loss("id", batch_of([-1, 30])) is None

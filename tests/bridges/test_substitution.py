@@ -63,3 +63,5 @@ def test_the_given_histories_are_not_written_to(full_store: ExchangeStore) -> No
 def test_settings_out_of_range_are_refused(store: ExchangeStore) -> None:
     with pytest.raises(BridgeError, match=r"share 1\.5 must be 0 to 1, longest 0 not negative"):
         make(store, 1.5)
+    with pytest.raises(BridgeError, match=r"share 0\.5 must be 0 to 1, longest -1 not negative"):
+        make(store, 0.5, longest=-1)

@@ -206,10 +206,7 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["arm=llm2id", "controls.id_states=permuted"], "the LLM reads no ID states"),
         (["arm=id2llm", "bridges.store.enabled=false", "controls.projector=random"], "is a projection"),
         (["arm=llm2id", "bridges.knowledge.enabled=false", "controls.projector=random"], "is a projection"),
-        (
-            ["preset=joint", "bridges.distill.llm_weight=0", "controls.id_states=permuted"],
-            "no bridge that is on reads ID states for the LLM",
-        ),
+        (["preset=joint", UNTAUGHT, "controls.id_states=permuted"], "no bridge that is on reads ID states for the LLM"),
         (["preset=joint", "arm=id2llm", "task=ctr", "controls.projector=random"], "is a projection"),
         (["arm=id_only", "controls.llm_weights=random"], "no pretrained weights"),
         (["llm.name=tiny-random", "controls.llm_weights=random"], "no pretrained weights"),
@@ -217,6 +214,8 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["preset=sample_efficient", "llm.item_encoder=all-minilm-l6-v2"], "task ctr without retrieval"),
         (["bridges.distill.enabled=false", "bridges.distill.teacher=self"], "no side learns by distillation"),
         (["arm=id2llm", "bridges.distill.llm_weight=0", "bridges.distill.teacher=self"], "no side learns by distill"),
+        (["arm=id2llm", "train.schedule.llm_length=0", "bridges.distill.teacher=peer"], "no side learns by distill"),
+        (["bridges.hard_negatives.enabled=true", "bridges.distill.teacher=self"], "hard_negatives does: switch it off"),
         (["task=ctr", "bridges.distill.teacher=self"], "no side learns by distillation in the arm both of task ctr"),
     ],
 )
@@ -229,7 +228,10 @@ def test_states_cannot_be_permuted_where_no_bridge_reads_them():
     off = [f"bridges.{name}.enabled=false" for name in ("store", "mformer", "lora_gate", "distill")]
     with pytest.raises(UserError, match="no bridge that is on"):
         load_config(None, ["controls.id_states=permuted", *off])
-    load_config(None, ["controls.id_states=permuted", *off, "bridges.hard_negatives.enabled=true"])
+    negatives = "bridges.hard_negatives.enabled=true"
+    load_config(None, ["controls.id_states=permuted", *off, negatives])
+    with pytest.raises(UserError, match="no bridge that is on"):
+        load_config(None, ["controls.id_states=permuted", *off, negatives, "bridges.hard_negatives.llm_weight=0"])
 
 
 def test_permuted_id_items_are_what_the_llm_reads_and_the_id_model_keeps_its_own(tiny):
@@ -248,6 +250,7 @@ def test_permuted_id_items_need_a_bridge_that_reads_them():
     off = [f"bridges.{name}.enabled=false" for name in ("store", "distill")]
     with pytest.raises(UserError, match="no bridge that is on reads the ID item table"):
         load_config(None, ["controls.id_items=permuted", *off])
+    load_config(None, ["controls.id_items=permuted", *off, "bridges.hard_negatives.enabled=true"])
     with pytest.raises(UserError, match="in the arm llm2id"):
         load_config(None, ["controls.id_items=permuted", "arm=llm2id"])
 

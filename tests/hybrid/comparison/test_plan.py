@@ -71,6 +71,13 @@ def test_controls_change_one_thing_each_and_may_have_fewer_seeds(config):
     assert all(configs[0].arm == "both" for configs in found.values())
 
 
+@pytest.mark.parametrize("bridge", ["neighbours", "smoothing", "substitution"])
+def test_static_text_applies_where_any_bridge_brings_text_to_the_id_side(config, bridge):
+    alone = changed(config, {"bridges.knowledge.enabled": False, f"bridges.{bridge}.enabled": True})
+    plan = make_plan(alone, ["id_only", "both"], [1], controls=["static_text"])
+    assert any(entry.name == "control_static_text" for entry in plan.entries)
+
+
 def test_all_controls_leave_out_what_does_not_apply_and_say_so(config, monkeypatch):
     monkeypatch.setattr("hybrid.llm.sentence_encoder.find_spec", lambda name: None)
     plan = make_plan(config, ["id_only", "both"], [1], controls=["all"])

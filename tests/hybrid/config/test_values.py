@@ -78,11 +78,12 @@ def test_smoothed_targets_need_a_softmax(loss):
     load_config(None, ["task=ctr", "llm.tune=none", "arm=id_only"])
 
 
-def test_substitutions_need_a_model_whose_inputs_are_not_its_targets():
-    on = ["preset=joint", "bridges.substitution.enabled=true"]
-    with pytest.raises(UserError, match=r"bridges.substitution replaces inputs, which id.model=bert4rec is asked for"):
-        load_config(None, [*on, "id.model=bert4rec"])
-    load_config(None, [*on, "id.model=bert4rec", "arm=id_only"])
+@pytest.mark.parametrize("model", ["bert4rec", "recbole:NARM"])
+def test_substitutions_need_a_model_that_reads_the_batch_it_is_given(model):
+    on = ["preset=joint", "bridges.smoothing.enabled=false", "bridges.substitution.enabled=true"]
+    with pytest.raises(UserError, match=f"bridges.substitution replaces inputs, which id.model={model} cuts"):
+        load_config(None, [*on, f"id.model={model}"])
+    load_config(None, [*on, f"id.model={model}", "arm=id_only"])
     load_config(None, on)
 
 

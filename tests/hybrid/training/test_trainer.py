@@ -15,6 +15,16 @@ from hybrid.training.best_weights import keep_id, take_best
 from hybrid.training.run_directory import RunDirectory, read_json
 from hybrid.training.trainer import Trainer
 
+DRAWING = [
+    "bridges.substitution.enabled=true",
+    "bridges.hard_negatives.enabled=true",
+    "bridges.hard_negatives.first=2",
+    "bridges.hard_negatives.last=5",
+    "bridges.hard_negatives.positions=3",
+    "bridges.distill.positions=3",
+]
+"""Bridges whose losses have random draws of their own."""
+
 
 def make_trainer(config, path, resume=False):
     data = split_training(prepare(config.data), config.data)
@@ -123,6 +133,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, 
         "train.llm.warmup_steps=3",
         f"train.id.average={average}",
         f"train.llm.average={average}",
+        *DRAWING,
     )
     whole = make_trainer(config, tmp_path / "whole")
     expected = whole.train()
@@ -301,3 +312,15 @@ def test_substitutions_change_what_the_id_side_reads_while_it_learns_and_nothing
     learner.write_store(step=1)
     shown = torch.cat([items[items > 0] for items in read])
     assert torch.equal(shown.sort().values, torch.from_numpy(learner.data.items).long().sort().values)
+
+
+def test_substitutions_end_where_the_id_side_is_not_taught_any_more_or_the_bridge_rests(tiny, tmp_path):
+    trainer = make_trainer(tiny("bridges.substitution.enabled=true"), tmp_path / "run")
+    trainer._prepare()
+    exchange, items = trainer.system.exchange, next(iter(trainer.learners["id"].batches(0, 0))).items.repeat(9, 1)
+    assert not torch.equal(exchange.histories(items), items)
+    exchange.resting.add("substitution")
+    assert torch.equal(exchange.histories(items), items)
+    exchange.resting.clear()
+    trainer.safeguard.close()
+    assert torch.equal(exchange.histories(items), items)
