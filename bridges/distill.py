@@ -33,6 +33,7 @@ MEASURED_POSITIONS = 64
 class MutualDistillation(Bridge):
     """Has no parameters; ``id_weight`` and ``llm_weight`` are the weights of its loss on either learner.
 
+    ``llm_from_round``: before it the LLM is not taught, so that the ID model learns from one that is not like it.
     ``positions`` bounds how many positions of a batch learn from the teacher (0: all), and so what a step costs: the
     loss of a random draw has the same expectation. Raises BridgeError where both sides' catalogues differ in size.
     """
@@ -52,6 +53,7 @@ class MutualDistillation(Bridge):
         weighting: Weighting,
         teacher: Teacher = "other",
         positions: int = 0,
+        llm_from_round: int = 1,
     ) -> None:
         super().__init__()
         if teacher not in get_args(Teacher):
@@ -68,19 +70,25 @@ class MutualDistillation(Bridge):
         self.temperature = temperature
         self.candidates = candidates
         self.weighting = weighting
+        self.llm_from_round, self._round = llm_from_round, 1
         self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """Both halves of the teacher's scores, for every learner that has a weight."""
         return self._lessons.reads(directions)
 
+    def begin_round(self, number: int) -> None:
+        """See `Bridge`."""
+        self._round = number
+
     def refresh(self) -> None:
         """Forget the item matrices that were read before."""
         self._lessons.refresh()
 
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
-        """Mean over (drawn) positions that the teacher has a state for; None where there is none, or no weight."""
-        lesson = self._lessons.lesson(learner, batch)
+        """Mean over (drawn) positions that the teacher has a state for; None: none, no weight, or too early."""
+        early = learner == "llm" and self._round < self.llm_from_round
+        lesson = None if early else self._lessons.lesson(learner, batch)
         if lesson is None:
             return None
         # Differences of logits decide here: bfloat16 would lose them.

@@ -149,6 +149,9 @@ class Bridge(nn.Module):
         """What the ID side writes to the store's rows [M] for its states [M, D] there."""
         return states
 
+    def begin_round(self, number: int) -> None:
+        """A phase of this round begins, counted from 1."""
+
     def refresh(self) -> None:
         """Read the exchange store again; called after either side has written to it."""
 

@@ -207,6 +207,11 @@ class Exchange:
     def _active(self) -> dict[str, Bridge]:
         return {name: bridge for name, bridge in self.bridges.items() if name not in self.resting}
 
+    def begin_round(self, number: int) -> None:
+        """A phase of this round begins, counted from 1."""
+        for bridge in self.bridges.values():
+            bridge.begin_round(number)
+
     def refresh(self) -> None:
         """All bridges read the store again, and the ID item table is taken anew; after a side has trained."""
         self._tables.clear()

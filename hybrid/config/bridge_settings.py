@@ -132,6 +132,9 @@ class DistillConfig:
     """Candidate list: the target, the teacher's top and as many random items again; the whole catalogue if small."""
     positions: NotNegative = 0
     """Positions of a batch that learn from the teacher, drawn anew each time; 0: all that it has a state for."""
+    llm_from_round: Positive = 1
+    """Round from which the LLM learns so; before it, it learns from labels alone and is less like the ID model, which
+    makes it another teacher."""
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
     teacher: Literal["other", "self", "peer"] = "other"

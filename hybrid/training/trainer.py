@@ -139,6 +139,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         log.info("round %d, %s side: %d %s", turn.round, turn.side, turn.length - turn.done, self.schedule.unit)
         if turn.side == "llm" and learner.steps == 0:
             self.system.start_head()
+        self.system.exchange.begin_round(turn.round)
         self._begin_epoch(learner)
         learner.wake()
         self._learn(learner, turn)

@@ -38,6 +38,7 @@ SETTINGS = {
         "weighting": "confidence",
         "teacher": "other",
         "positions": 0,
+        "llm_from_round": 1,
     },
 }
 OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)

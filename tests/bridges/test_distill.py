@@ -173,6 +173,14 @@ def test_each_learner_is_taught_by_the_other(full_store):
     assert {"kl_id", "kl_llm"} <= bridge.metrics().keys()
 
 
+def test_the_llm_is_taught_from_its_round_on_and_the_id_side_always(full_store):
+    bridge, batch = make(full_store, llm_from_round=2), batch_of([1, 2], width=12)
+    assert bridge.loss("llm", batch) is None
+    assert bridge.loss("id", batch_of([1, 2])) is not None
+    bridge.begin_round(2)
+    assert bridge.loss("llm", batch) == make(full_store).loss("llm", batch)
+
+
 def test_nothing_to_learn_from(store, full_store, put):
     empty = ExchangeStore(30, 50, "item-map", 0.5)
     assert make(empty).loss("id", batch_of([1])) is None

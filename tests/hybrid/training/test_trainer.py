@@ -324,3 +324,34 @@ def test_substitutions_end_where_the_id_side_is_not_taught_any_more_or_the_bridg
     exchange.resting.clear()
     trainer.safeguard.close()
     assert torch.equal(exchange.histories(items), items)
+
+
+def test_the_llm_distils_from_its_round_on_in_a_resumed_run_too(tiny, tmp_path):
+    settings = ["train.schedule.rounds=2", "train.schedule.id_length=1", "train.schedule.llm_length=1"]
+    config = tiny(*settings, "bridges.distill.llm_from_round=2", "train.checkpoint_steps=1")
+    trainer = make_trainer(config, tmp_path / "run")
+    epoch = trainer.learners["llm"].batches_per_epoch()
+    distils = terms_of(trainer, "llm")
+    die_after(trainer, "llm", epoch + 1)
+    with pytest.raises(KilledError):
+        trainer.train()
+    resumed = make_trainer(config, tmp_path / "run", resume=True)
+    later = terms_of(resumed, "llm")
+    resumed.train()
+    assert epoch > 1
+    assert ["distill" in terms for terms in distils] == [False] * epoch + [True]
+    assert ["distill" in terms for terms in later] == [True] * (epoch - 1)
+
+
+def terms_of(trainer, side):
+    """Grows by the names of the losses of each step of a side from here on."""
+    learner, found = trainer.learners[side], []
+    losses = learner.losses
+
+    def recorded(batch):
+        terms = losses(batch)
+        found.append(set(terms))
+        return terms
+
+    learner.losses = recorded
+    return found
