@@ -7,7 +7,6 @@ phase (born-again networks, arXiv 1805.04770): what that gives does not come fro
 store in the other side's place.
 """
 
-from collections.abc import Collection
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -16,8 +15,8 @@ from torch import Tensor
 from bridges.agreement import overlap_shares
 from bridges.candidates import Candidates, draw_candidates
 from bridges.errors import BridgeError, nearest
-from bridges.lessons import Lesson, Lessons
-from bridges.protocols import Bridge, Direction, Kind, Place, ScoredBatch, Side
+from bridges.lessons import Lesson, LessonBridge
+from bridges.protocols import ScoredBatch, Side
 from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
 
@@ -30,7 +29,7 @@ MEASURED_POSITIONS = 64
 """Positions of a batch on which the agreement is measured where no weight needs it for all."""
 
 
-class MutualDistillation(Bridge):
+class MutualDistillation(LessonBridge):
     """Has no parameters; ``id_weight`` and ``llm_weight`` are the weights of its loss on either learner.
 
     ``llm_from_round``: before it the LLM is not taught, so that the ID model learns from one that is not like it.
@@ -39,9 +38,6 @@ class MutualDistillation(Bridge):
     """
 
     name: ClassVar[str] = "distill"
-    direction: ClassVar[Direction] = "both"
-    place: ClassVar[Place] = "targets"
-    needs_id_states: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -55,7 +51,6 @@ class MutualDistillation(Bridge):
         positions: int = 0,
         llm_from_round: int = 1,
     ) -> None:
-        super().__init__()
         if teacher not in get_args(Teacher):
             raise BridgeError(f"distill: unknown teacher {teacher!r}{nearest(teacher, get_args(Teacher))}")
         if weighting not in get_args(Weighting):
@@ -66,35 +61,27 @@ class MutualDistillation(Bridge):
                 f"positions {positions} not negative"
             )
         sides: dict[Side, Side] = {"id": "id", "llm": "llm"} if teacher == "self" else {"id": "llm", "llm": "id"}
-        self._lessons = Lessons(store, {"id": id_weight, "llm": llm_weight}, sides, positions)
+        super().__init__(store, {"id": id_weight, "llm": llm_weight}, sides, positions)
         self.temperature = temperature
         self.candidates = candidates
         self.weighting = weighting
         self.llm_from_round, self._round = llm_from_round, 1
         self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
 
-    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
-        """Both halves of the teacher's scores, for every learner that has a weight."""
-        return self._lessons.reads(directions)
-
     def begin_round(self, number: int) -> None:
         """See `Bridge`."""
         self._round = number
 
-    def refresh(self) -> None:
-        """Forget the item matrices that were read before."""
-        self._lessons.refresh()
-
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Mean over (drawn) positions that the teacher has a state for; None: none, no weight, or too early."""
         early = learner == "llm" and self._round < self.llm_from_round
-        lesson = None if early else self._lessons.lesson(learner, batch)
+        lesson = None if early else self.lesson(learner, batch)
         if lesson is None:
             return None
         # Differences of logits decide here: bfloat16 would lose them.
         with torch.autocast(batch.states.device.type, enabled=False):
             losses = self._weighted_kl(learner, lesson)
-        return self._lessons.weights[learner] * losses.mean()
+        return self.weights[learner] * losses.mean()
 
     def metrics(self) -> dict[str, float]:
         """Mean KL of each learner (at T, before T^2 and weights), mean weight, mean overlap of both top 10."""

@@ -5,7 +5,6 @@ nothing, so negatives are taken from places in between. Both sides train with a 
 every item is a negative already; this loss adds weight to these.
 """
 
-from collections.abc import Collection
 from typing import ClassVar
 
 import torch
@@ -14,13 +13,13 @@ from torch.nn import functional as F
 
 from bridges.candidates import list_scores, top_items
 from bridges.errors import BridgeError
-from bridges.lessons import Lesson, Lessons
-from bridges.protocols import Bridge, Direction, Kind, Place, ScoredBatch, Side
+from bridges.lessons import Lesson, LessonBridge
+from bridges.protocols import ScoredBatch, Side
 from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
 
 
-class HardNegatives(Bridge):
+class HardNegatives(LessonBridge):
     """Adds a softmax cross-entropy of the target against places ``first`` to ``last`` of the other side's ranking.
 
     Places count from 1, both included; ``id_weight`` and ``llm_weight`` are the weights of the loss on either learner,
@@ -29,9 +28,6 @@ class HardNegatives(Bridge):
     """
 
     name: ClassVar[str] = "hard_negatives"
-    direction: ClassVar[Direction] = "both"
-    place: ClassVar[Place] = "targets"
-    needs_id_states: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -43,33 +39,24 @@ class HardNegatives(Bridge):
         last: int,
         positions: int,
     ) -> None:
-        super().__init__()
         if not 1 <= first <= min(last, n_items - 1) or positions < 0:
             raise BridgeError(
                 f"hard_negatives: first {first} must be from 1 to last {last}, and to the {n_items - 1} items that "
                 f"there are; positions {positions} must not be negative"
             )
-        self._lessons = Lessons(store, {"id": id_weight, "llm": llm_weight}, {"id": "llm", "llm": "id"}, positions)
+        super().__init__(store, {"id": id_weight, "llm": llm_weight}, {"id": "llm", "llm": "id"}, positions)
         self.first, self.last = first, last
         self._means = RunningMeans(["won_id", "won_llm"])
 
-    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
-        """Both halves of the other side's scores, for every learner that has a weight."""
-        return self._lessons.reads(directions)
-
-    def refresh(self) -> None:
-        """Forget the item matrices that were read before."""
-        self._lessons.refresh()
-
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Mean over (drawn) positions that the other side has a state for; None where there is none, or no weight."""
-        lesson = self._lessons.lesson(learner, batch)
+        lesson = self.lesson(learner, batch)
         if lesson is None:
             return None
         with torch.autocast(batch.states.device.type, enabled=False):
             logits = self._logits(lesson)
         self._means.add(f"won_{learner}", (logits[:, :1].detach() > logits[:, 1:].detach()).float().mean(dim=1))
-        return self._lessons.weights[learner] * F.cross_entropy(logits, torch.zeros_like(lesson.student.targets))
+        return self.weights[learner] * F.cross_entropy(logits, torch.zeros_like(lesson.student.targets))
 
     def metrics(self) -> dict[str, float]:
         """Of each learner, the share of its hard negatives that it scores below the target."""

@@ -5,16 +5,14 @@ Letters: M positions, N items (row 0 is padding), P width of a score space.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bridges.errors import BridgeError
-from bridges.protocols import Direction, Kind, ScoredBatch, Side
+from bridges.protocols import WAY_TO, Bridge, Direction, Kind, Place, ScoredBatch, Side
 from bridges.sharing import ExchangeStore
-
-RECEIVERS: dict[Side, Direction] = {"id": "llm2id", "llm": "id2llm"}
-"""The direction in which knowledge reaches a learner."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +27,30 @@ class Lesson:
     """[N, P] the teacher's item matrix."""
 
 
-class Lessons:
-    """Gives the learners that have a weight both halves of a teacher's scores.
+class LessonBridge(Bridge):
+    """A bridge whose loss compares a learner with a teacher's scores, for the learners that have a weight.
 
-    ``weights``: of the loss on either learner, 0: it is not taught; ``sides``: whose scores it learns from;
+    ``weights``: of the loss on either learner, 0: it is not taught; ``teachers``: whose scores it learns from;
     ``positions`` bounds how many positions of a batch are taught (0: all), and so what a step costs: the mean loss of a
-    random draw has the same expectation.
+    random draw has the same expectation. Has no parameters.
     """
 
+    direction: ClassVar[Direction] = "both"
+    place: ClassVar[Place] = "targets"
+    needs_id_states: ClassVar[bool] = True
+
     def __init__(
-        self, store: ExchangeStore, weights: Mapping[Side, float], sides: Mapping[Side, Side], positions: int
+        self, store: ExchangeStore, weights: Mapping[Side, float], teachers: Mapping[Side, Side], positions: int
     ) -> None:
-        self._store, self.weights, self._sides, self._positions = store, weights, sides, positions
+        super().__init__()
+        self._store, self.weights, self._teachers, self._positions = store, weights, teachers, positions
         self._items: dict[Side, Tensor] = {}
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
-        """See `Bridge`."""
-        taught = [side for side, way in RECEIVERS.items() if way in directions and self.weights[side]]
+        """Both halves of the teacher's scores, for every learner that has a weight."""
+        taught = [side for side, way in WAY_TO.items() if way in directions and self.weights[side]]
         kinds: tuple[Kind, ...] = ("user", "item")
-        return {(self._sides[side], kind) for side in taught for kind in kinds}
+        return {(self._teachers[side], kind) for side in taught for kind in kinds}
 
     def refresh(self) -> None:
         """Forget the item matrices that were read before."""
@@ -58,7 +61,7 @@ class Lessons:
 
         Raises BridgeError where both sides' catalogues differ in size.
         """
-        side = self._sides[learner]
+        side = self._teachers[learner]
         if not self.weights[learner] or not self._store.has(side, "item"):
             return None
         chosen = self._drawn(self._store.written(side, "user", batch.rows))
@@ -80,5 +83,5 @@ class Lessons:
             self._items[side] = self._store.read(side, "item").to(student_items.device)
         items = self._items[side]
         if len(items) != len(student_items):
-            raise BridgeError(f"{side}/item has {len(items)} rows, the learner {len(student_items)}")
+            raise BridgeError(f"{self.name}: {side}/item has {len(items)} rows, the learner {len(student_items)}")
         return items

@@ -21,6 +21,8 @@ Task = Literal["ranking", "ctr"]
 SlotKind = Literal["prefix", "user", "item"]
 Kind = Literal["item", "user", "text"]
 """Kinds of tables in the exchange store, see `bridges.sharing`."""
+WAY_TO: dict[Side, Direction] = {"id": "llm2id", "llm": "id2llm"}
+"""The direction in which knowledge reaches a side."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,7 @@ class Bridge(nn.Module):
     @property
     def trained_by(self) -> Side | None:
         """The side whose optimiser trains its parameters: the receiving one, unless it says otherwise."""
-        receivers: dict[Direction, Side] = {"id2llm": "llm", "llm2id": "id"}
-        return receivers.get(self.direction)
+        return next((side for side, way in WAY_TO.items() if way == self.direction), None)
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """Tables of the exchange store that it reads where these directions are open; others need not be written."""

@@ -11,7 +11,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from bridges.protocols import Bridge, Direction, Kind, PromptContext, ScoredBatch, Side, SlotFill, SlotKind, TopFeatures
+from bridges.protocols import (
+    WAY_TO,
+    Bridge,
+    Direction,
+    Kind,
+    PromptContext,
+    ScoredBatch,
+    Side,
+    SlotFill,
+    SlotKind,
+    TopFeatures,
+)
 from bridges.registry import BRIDGES, create_bridges
 from bridges.sharing import ExchangeStore
 from hybrid.config.controls import PROJECTING
@@ -151,7 +162,7 @@ class Exchange:
 
     def losses(self, learner: Side, batch: ScoredBatch) -> dict[str, Tensor]:
         """The bridges' losses on the learner's batch, by bridge name; empty where that direction is closed."""
-        if f"{_other(learner)}2{learner}" not in self.directions:
+        if WAY_TO[learner] not in self.directions:
             return {}
         if learner == "llm" and self.other_users is not None:
             batch = replace(batch, rows=self.other_users.rows(batch.rows))
@@ -181,7 +192,7 @@ class Exchange:
 
     def histories(self, items: Tensor) -> Tensor:
         """The histories [B, L] that the ID model learns from in the place of ``items``; those, if it is not taught."""
-        if "llm2id" not in self.directions:
+        if WAY_TO["id"] not in self.directions:
             return items
         for bridge in self._active().values():
             items = bridge.histories(items)
@@ -359,7 +370,3 @@ def _attach_features(id_model: IDModel | ClickModel, exchange: Exchange) -> None
 def _sum_of_known(parts: Iterable[Tensor | None]) -> Tensor:
     known = [part for part in parts if part is not None]
     return torch.stack(known).sum(dim=0) if known else torch.zeros(())
-
-
-def _other(side: Side) -> Side:
-    return "llm" if side == "id" else "id"
