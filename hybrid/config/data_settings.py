@@ -15,7 +15,7 @@ class DataConfig:
     item_file: str = ""
     """File with one row per item and its text, for csv and parquet data; atomic folders bring their own .item file."""
     cache_dir: str = "cache"
-    """Folder of prepared datasets, converted language models and item vectors; shared between runs."""
+    """Folder of prepared datasets, converted language models, item vectors and plain ID models; shared between runs."""
     user_field: str = "user_id"
     """Column of the user id."""
     item_field: str = "item_id"

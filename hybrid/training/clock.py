@@ -13,3 +13,7 @@ class Clock:
     def seconds(self) -> float:
         """Up to now."""
         return self._earlier_s + time.perf_counter() - self._began
+
+    def add(self, seconds: float) -> None:
+        """Count time that another run took for what this one has of it."""
+        self._earlier_s += seconds

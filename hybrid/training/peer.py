@@ -8,8 +8,9 @@ from hybrid.modes import inference
 from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
+from hybrid.training.plain_models import plain_model
 from hybrid.training.run_directory import RunDirectory, replace_directory
-from hybrid.training.source_training import learner_alone, train_plain
+from hybrid.training.source_training import learner_alone
 from idmodels.saved import load_id_model, write_id_model
 
 OTHER_SEED = 1_000_003
@@ -22,13 +23,14 @@ class Peer:
     def __init__(self, system: System, run: RunDirectory) -> None:
         self.system, self.folder = system, run.path / "best" / "peer"
 
-    def prepare(self, units: int, monitor: Monitor) -> None:
-        """Train it for ``units`` of the schedule, unless that was done before."""
+    def prepare(self, units: int, monitor: Monitor) -> float:
+        """Train it for ``units`` of the schedule, unless that was done before; seconds as in `Safeguard.prepare`."""
         if self.folder.exists():
-            return
+            return 0.0
         data, config = self.system.data, self.system.config
-        model, _ = train_plain("peer", self.system, units, monitor, config.seed + OTHER_SEED)
-        replace_directory(self.folder, lambda path: write_id_model(model, path, data.item_ids, {}))
+        peer = plain_model("peer", self.system, units, monitor, config.seed + OTHER_SEED)
+        replace_directory(self.folder, lambda path: write_id_model(peer.model, path, data.item_ids, {}))
+        return peer.cached_s
 
     def teach(self, step: int) -> None:
         """Write its item table and its states into the exchange store where the LLM's would stand, once."""

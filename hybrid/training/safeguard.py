@@ -22,8 +22,8 @@ from hybrid.evaluation.metrics import gains
 from hybrid.evaluation.rankers import IDRanker, rank_targets
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
+from hybrid.training.plain_models import plain_model
 from hybrid.training.run_directory import RunDirectory, disk_errors, read_json, replace_directory, write_json
-from hybrid.training.source_training import train_plain
 from hybrid.whole_files import written_beside
 from idmodels.saved import load_id_model, write_id_model
 
@@ -44,17 +44,22 @@ class Safeguard:
         self.best = 0.0
         self.closed = False
 
-    def prepare(self, units: int, monitor: Monitor) -> None:
-        """Train the plain model for ``units`` of the schedule and keep its best, unless that was done before."""
+    def prepare(self, units: int, monitor: Monitor) -> float:
+        """Train the plain model for ``units`` of the schedule and keep its best, unless that was done before.
+
+        Returns the seconds that an earlier run took for it, where it comes from the cache.
+        """
         if self.record.exists():
-            return
+            return 0.0
         data, config = self.system.data, self.config
-        plain, curve = train_plain("plain", self.system, units, monitor, config.seed)
-        best = max(curve, key=lambda metrics: metrics[config.evaluation.metric])
-        replace_directory(self.folder, lambda path: write_id_model(plain, path, data.item_ids, {"valid": best}))
+        plain = plain_model("plain", self.system, units, monitor, config.seed)
+        best = max(plain.curve, key=lambda metrics: metrics[config.evaluation.metric])
+        replace_directory(self.folder, lambda path: write_id_model(plain.model, path, data.item_ids, {"valid": best}))
         with disk_errors(self.weights), written_beside(self.weights) as beside:
-            save_tensors(beside, plain.state_dict())
-        write_json(self.record, {"best": best, "curve": [metrics[config.evaluation.metric] for metrics in curve]})
+            save_tensors(beside, plain.model.state_dict())
+        curve = [metrics[config.evaluation.metric] for metrics in plain.curve]
+        write_json(self.record, {"best": best, "curve": curve})
+        return plain.cached_s
 
     def watch(self, value: float, epoch: int, taught: bool = True) -> None:
         """Take the ID side's validation value after ``epoch`` epochs; end the teaching if it is below too long.

@@ -1,4 +1,4 @@
-"""ID models that the LLM side reads beside the run's own are trained before the first round, each by itself."""
+"""ID models beside the run's own are trained before the first round, each by itself."""
 
 import logging
 from dataclasses import replace
@@ -10,15 +10,12 @@ from bridges.sharing import ExchangeStore
 from hybrid.config.schema import ScheduleConfig
 from hybrid.evaluation.rankers import rank_side
 from hybrid.exchange import Exchange
-from hybrid.generators import forked_generators
-from hybrid.id_models import new_id_model
 from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.early_stopping import EarlyStopping
 from hybrid.training.id_learner import IDLearner
 from hybrid.training.monitor import Monitor
 from hybrid.training.schedule import Schedule
-from idmodels.contract import IDModel
 
 log = logging.getLogger(__name__)
 
@@ -57,18 +54,6 @@ def train_source(
     source.model.load_state_dict(best)
     source.trained = True
     return curve
-
-
-def train_plain(
-    name: str, system: System, units: int, monitor: Monitor, seed: int
-) -> tuple[IDModel, list[dict[str, float]]]:
-    """A new ID model of the run's settings, drawn and trained with ``seed``, and its curve (see `train_source`).
-
-    The run goes on as if this had not been: it draws no random number of the run's own.
-    """
-    with forked_generators(seed, system.device):
-        model = new_id_model(system.config.id, system.data, system.device)
-        return model, train_source(Source(name, model, trained=False), system, units, monitor, seed)
 
 
 def _schedule(config: ScheduleConfig, units: int, learner: IDLearner) -> Schedule:

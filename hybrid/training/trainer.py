@@ -391,9 +391,9 @@ class Trainer(BaseTrainer[System]):
     def _prepare(self) -> None:
         """The plain ID model, and further ones that the LLM reads, are trained first, each by itself."""
         if self.safeguard is not None:
-            self.safeguard.prepare(self.schedule.total("id"), self.monitor)
+            self.clock.add(self.safeguard.prepare(self.schedule.total("id"), self.monitor))
         if self._peer is not None:
-            self._peer.prepare(self.schedule.total("id"), self.monitor)
+            self.clock.add(self._peer.prepare(self.schedule.total("id"), self.monitor))
         untrained = [source for source in self.system.sources if not source.trained]
         for source in untrained:
             train_source(source, self.system, self.schedule.total("id"), self.monitor)
