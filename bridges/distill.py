@@ -23,6 +23,7 @@ from bridges.sharing import ExchangeStore
 Weighting = Literal["none", "confidence", "agreement"]
 Teacher = Literal["other", "self", "peer"]
 
+LEARNERS: tuple[Side, ...] = ("id", "llm")
 TOP_K = 10
 """Length of the top lists whose overlap is the agreement."""
 MEASURED_POSITIONS = 64
@@ -34,10 +35,13 @@ class MutualDistillation(LessonBridge):
 
     ``llm_from_round``: before it the LLM is not taught, so that the ID model learns from one that is not like it.
     ``positions`` bounds how many positions of a batch learn from the teacher (0: all), and so what a step costs: the
-    loss of a random draw has the same expectation. Raises BridgeError where both sides' catalogues differ in size.
+    loss of a random draw has the same expectation. The weights are multiplied by what `weigh` finds, if it is called.
+    Raises BridgeError where both sides' catalogues differ in size.
     """
 
     name: ClassVar[str] = "distill"
+    shares: Tensor
+    """[2] of `LEARNERS`."""
 
     def __init__(
         self,
@@ -66,25 +70,36 @@ class MutualDistillation(LessonBridge):
         self.candidates = candidates
         self.weighting = weighting
         self.llm_from_round, self._round = llm_from_round, 1
-        self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement"])
+        self.register_buffer("shares", torch.ones(len(LEARNERS)))
+        self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement", "share_id", "share_llm"])
 
     def begin_round(self, number: int) -> None:
         """See `Bridge`."""
         self._round = number
 
+    def weigh(self, id_share: float) -> None:
+        """Multiply both weights by what is to be learned, where both rankings blend best with ``id_share`` of the ID's.
+
+        ``min(1, 2 s)``, s the teacher's share in the blend: all of the weight where the teacher adds as much as the
+        learner itself, nothing where it adds nothing.
+        """
+        self.shares.copy_((2 * torch.tensor([1 - id_share, id_share])).clamp(max=1.0))
+
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
-        """Mean over (drawn) positions that the teacher has a state for; None: none, no weight, or too early."""
+        """Mean over (drawn) positions that the teacher has a state for; None: none, no weight, no share, too early."""
         early = learner == "llm" and self._round < self.llm_from_round
-        lesson = None if early else self.lesson(learner, batch)
+        share = self.shares[LEARNERS.index(learner)]
+        self._means.add(f"share_{learner}", share)
+        lesson = None if early or not share else self.lesson(learner, batch)
         if lesson is None:
             return None
         # Differences of logits decide here: bfloat16 would lose them.
         with torch.autocast(batch.states.device.type, enabled=False):
             losses = self._weighted_kl(learner, lesson)
-        return self.weights[learner] * losses.mean()
+        return self.weights[learner] * share * losses.mean()
 
     def metrics(self) -> dict[str, float]:
-        """Mean KL of each learner (at T, before T^2 and weights), mean weight, mean overlap of both top 10."""
+        """Mean KL of each learner (at T, before T^2 and weights), mean weight, mean overlap of both top 10, shares."""
         return self._means.take()
 
     def _weighted_kl(self, learner: Side, lesson: Lesson) -> Tensor:

@@ -60,10 +60,12 @@ SIDES: dict[Arm, tuple[Side, ...]] = {
 
 NOT_THE_BRIDGES = {
     "store": {"momentum"},
+    "distill": {"weight_by"},
     "mformer": {"sources"},
     "knowledge_adapter": {"user_request", "item_request", "history_items", "new_tokens", "encode_tokens"},
 }
-"""Settings that are the store's own, become the exchange's other ID models, or say how knowledge is written."""
+"""Settings that are the store's own or the trainer's, become the exchange's other ID models, or say how knowledge is
+written."""
 
 
 def enabled_settings(config: BridgesConfig, arm: Arm) -> dict[str, dict[str, object]]:

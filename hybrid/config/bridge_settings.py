@@ -135,6 +135,9 @@ class DistillConfig:
     llm_from_round: Positive = 1
     """Round from which the LLM learns so; before it, it learns from labels alone and is less like the ID model, which
     makes it another teacher."""
+    weight_by: Literal["setting", "blend"] = "setting"
+    """blend: either weight is multiplied by min(1, 2 s), s the teacher's share in that blend of both rankings which is
+    best on validation, found before each phase once both sides have learned: who adds nothing does not teach."""
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
     teacher: Literal["other", "self", "peer"] = "other"

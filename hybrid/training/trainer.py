@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 from torch import Tensor
 from tqdm import tqdm
 
+from bridges.distill import MutualDistillation
 from hybrid.checkpoint_files import (
     load_optimizers,
     load_rng,
@@ -382,6 +383,22 @@ class Trainer(BaseTrainer[System]):
         """Who teaches the ID side in the LLM's place (a control)."""
         wanted = "distill" in self.system.exchange.bridges and self.config.bridges.distill.teacher == "peer"
         return Peer(self.system, self.run) if wanted else None
+
+    def _phase(self, turn: Turn) -> None:
+        if not turn.done and not self.learners[turn.side].batches_done:
+            self._weigh_lessons()
+        super()._phase(turn)
+
+    def _weigh_lessons(self) -> None:
+        """Before a phase: how much either side is taught, by what its teacher adds to it on validation."""
+        distill, settings = self.system.exchange.bridges.get("distill"), self.config.bridges.distill
+        if distill is None or settings.weight_by == "setting" or settings.teacher != "other":
+            return
+        if not all(learner.steps for learner in self.learners.values()):
+            return
+        share = cast(Validator, self.validator).best_share()
+        log.info("best blend of both sides on validation: %.0f %% of it the id side", 100 * share)
+        cast(MutualDistillation, distill).weigh(share)
 
     def _write_store(self, learner: Learner[Any]) -> None:
         super()._write_store(learner)

@@ -15,6 +15,7 @@ from hybrid.config.describe import settings
 from hybrid.config.schema import Config, Side
 from hybrid.data.split import Histories, Targets
 from hybrid.evaluation import expert_use
+from hybrid.evaluation.blend import Scores, best_weight
 from hybrid.evaluation.rankers import LLMRanker, Ranker, rank_side
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
@@ -63,6 +64,12 @@ class Validator:
             if self.system.id_model is not None and self.system.id_model.has_states:
                 self._agreement(states, step)
         return metrics
+
+    def best_share(self) -> float:
+        """Share of the ID side in the blend of both that ranks the LLM's validation targets best."""
+        targets, sides = self.targets["llm"], (self.rankers["id"], self.rankers["llm"])
+        scores = [Scores(ranker.user_states(targets).cpu(), ranker.item_matrix().cpu()) for ranker in sides]
+        return best_weight(scores[0], scores[1], targets, self.config.evaluation)
 
     def finish(self, results: Mapping[str, float]) -> None:
         """Hyper-parameters with the final metrics, and the item embeddings with titles."""

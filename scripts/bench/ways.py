@@ -62,6 +62,7 @@ TURNS: dict[str, str] = {
     "the LLM learns from labels alone": "bridges.distill.llm_weight=0",
     "distillation by confidence": "bridges.distill.weighting=confidence",
     "distillation by agreement": "bridges.distill.weighting=agreement",
+    "distillation weighed by the best blend": "bridges.distill.weight_by=blend",
     "distillation of the whole catalogue": "bridges.distill.candidates=1000000",
     "no distillation": "bridges.distill.enabled=false",
     "no collaborative features": "bridges.collaborative.enabled=false",

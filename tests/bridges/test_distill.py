@@ -181,6 +181,23 @@ def test_the_llm_is_taught_from_its_round_on_and_the_id_side_always(full_store):
     assert bridge.loss("llm", batch) == make(full_store).loss("llm", batch)
 
 
+@pytest.mark.parametrize(
+    ("id_share", "of_id", "of_llm"), [(0.0, 1, 0), (0.2, 1, 0.4), (0.5, 1, 1), (0.7, 0.6, 1), (1.0, 0, 1)]
+)
+def test_who_adds_little_to_the_best_blend_teaches_little(full_store, id_share, of_id, of_llm):
+    bridge, batches = make(full_store), {"id": batch_of([3, 7]), "llm": batch_of([3, 7], width=12)}
+    full = {side: bridge.loss(side, batch).item() for side, batch in batches.items()}
+    bridge.weigh(id_share)
+    for side, share in (("id", of_id), ("llm", of_llm)):
+        loss = bridge.loss(side, batches[side])
+        assert (loss.item() if share else loss) == (pytest.approx(share * full[side]) if share else None)
+    metrics = bridge.metrics()
+    assert (metrics["share_id"], metrics["share_llm"]) == pytest.approx(((1 + of_id) / 2, (1 + of_llm) / 2))  # means
+    again = make(full_store)
+    again.load_state_dict(bridge.state_dict())
+    assert torch.equal(again.shares, bridge.shares)
+
+
 def test_nothing_to_learn_from(store, full_store, put):
     empty = ExchangeStore(30, 50, "item-map", 0.5)
     assert make(empty).loss("id", batch_of([1])) is None
@@ -209,7 +226,7 @@ def test_item_matrix_is_read_again_at_refresh(full_store, put):
 
 def test_metrics_are_means_since_the_last_call(put):
     _, metrics = tiny(put, [1.0, 2.0], [2.0, 1.0])
-    assert set(metrics) == {"kl_id", "weight_mean", "agreement"}
+    assert set(metrics) == {"kl_id", "weight_mean", "agreement", "share_id"}
     assert metrics["weight_mean"] == 1.0
 
 

@@ -14,6 +14,7 @@ from hybrid.system import build_system
 from hybrid.training.best_weights import keep_id, take_best
 from hybrid.training.run_directory import RunDirectory, read_json
 from hybrid.training.trainer import Trainer
+from hybrid.training.validation import Validator
 
 DRAWING = [
     "bridges.substitution.enabled=true",
@@ -341,6 +342,62 @@ def test_the_llm_distils_from_its_round_on_in_a_resumed_run_too(tiny, tmp_path):
     assert epoch > 1
     assert ["distill" in terms for terms in distils] == [False] * epoch + [True]
     assert ["distill" in terms for terms in later] == [True] * (epoch - 1)
+
+
+@pytest.fixture
+def shares_asked(monkeypatch):
+    """Grows by a step whenever the best blend is looked for; it is the ID side alone."""
+    asked = []
+    monkeypatch.setattr(Validator, "best_share", lambda self: asked.append(1) or 1.0)
+    return asked
+
+
+def test_who_adds_nothing_to_the_blend_does_not_teach_in_a_resumed_run_either(tiny, tmp_path, shares_asked):
+    settings = ["train.schedule.rounds=2", "train.schedule.id_length=1", "train.schedule.llm_length=1"]
+    config = tiny(*settings, "bridges.distill.weight_by=blend", "train.checkpoint_steps=1")
+    trainer = make_trainer(config, tmp_path / "run")
+    epoch = trainer.learners["id"].batches_per_epoch()
+    taught, taught_llm = terms_of(trainer, "id"), terms_of(trainer, "llm")
+    die_after(trainer, "id", epoch + 2)
+    with pytest.raises(KilledError):
+        trainer.train()
+    assert len(shares_asked) == 1  # before round 2: in round 1 one side has not learned yet
+    assert ["distill" in terms for terms in taught_llm] == [True] * len(taught_llm)
+    resumed = make_trainer(config, tmp_path / "run", resume=True)
+    later, later_llm = terms_of(resumed, "id"), terms_of(resumed, "llm")
+    resumed.train()
+    assert len(taught) + len(later) == 2 * epoch
+    assert not any("distill" in terms for terms in taught + later)
+    assert all("distill" in terms for terms in later_llm)
+    assert len(shares_asked) == 2  # once before each phase of round 2, not again in its middle
+
+
+def test_the_share_of_a_side_that_knows_the_targets_is_one(tiny, tmp_path):
+    trainer = make_trainer(tiny(), tmp_path / "run")
+    targets = trainer.system.data.valid
+    matrix = torch.eye(trainer.system.data.n_items)
+
+    class Known:
+        def __init__(self, sign):
+            self.sign = sign
+
+        def user_states(self, targets):
+            return self.sign * matrix[torch.from_numpy(targets.items)]
+
+        def item_matrix(self):
+            return matrix
+
+    validator = Validator(trainer.system, {"id": Known(1.0), "llm": Known(-1.0)}, trainer.monitor)
+    assert validator.best_share() > 0.5
+    validator = Validator(trainer.system, {"id": Known(-1.0), "llm": Known(1.0)}, trainer.monitor)
+    assert validator.best_share() < 0.5
+    assert len(targets.items) > 0
+
+
+@pytest.mark.parametrize("setting", ["bridges.distill.weight_by=setting", "bridges.distill.teacher=self"])
+def test_no_blend_is_looked_for_where_nobody_asks_or_nobody_teaches(tiny, tmp_path, shares_asked, setting):
+    make_trainer(tiny("bridges.distill.weight_by=blend", setting), tmp_path / "run").train()
+    assert not shares_asked
 
 
 def terms_of(trainer, side):
