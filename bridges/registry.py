@@ -18,6 +18,7 @@ from bridges.mformer import MFormer
 from bridges.neighbours import SharedOffsets
 from bridges.protocols import Bridge
 from bridges.readback import ReadBack
+from bridges.sequence_smoothing import SequenceSmoothing
 from bridges.sharing import ExchangeStore
 from bridges.smoothing import SmoothedTargets
 from bridges.store_tokens import StoreTokens
@@ -36,6 +37,7 @@ BRIDGES: dict[str, type[Bridge]] = {
         ReadBack,
         Substitutions,
         SmoothedTargets,
+        SequenceSmoothing,
         MutualDistillation,
         HardNegatives,
     )
@@ -54,6 +56,7 @@ def create_bridges(
     score_width: int = 0,
     own_items: Callable[[], Tensor] = lambda: torch.empty(0),
     popularity: Callable[[], Tensor | None] = lambda: None,
+    next_items: Callable[[], Tensor] = lambda: torch.empty(0, dtype=torch.long),
 ) -> dict[str, Bridge]:
     """The bridges named in ``settings``, in the registry's order whatever the order there.
 
@@ -74,6 +77,7 @@ def create_bridges(
         "score_width": score_width,
         "own_items": own_items,
         "popularity": popularity,
+        "next_items": next_items,
     }
     return {name: _create(name, settings[name], shared) for name in BRIDGES if name in settings}
 

@@ -337,6 +337,7 @@ def _bridges(
         data.n_users,
         recommender.scorer.width,
         **_own_of(id_model),
+        **_known_of(data),
     )
     allowed = DIRECTIONS[config.arm] | {"both"}
     return {name: bridge for name, bridge in created.items() if bridge.direction in allowed}
@@ -347,6 +348,11 @@ def _own_of(id_model: IDModel | ClickModel) -> dict[str, Any]:
     if not isinstance(id_model, IDModel):
         return {}
     return {"own_items": id_model.own_table, "popularity": lambda: id_model.popularity}
+
+
+def _known_of(data: TrainingData | ClickData) -> dict[str, Any]:
+    """What bridges may ask of the train part."""
+    return {"next_items": lambda: torch.from_numpy(data.next_items()).long()} if isinstance(data, TrainingData) else {}
 
 
 def _check_states(id_models: Sequence[IDModel | ClickModel], bridges: Mapping[str, Bridge]) -> None:

@@ -97,6 +97,21 @@ class SmoothingConfig:
 
 
 @dataclass(frozen=True)
+class SequenceSmoothingConfig:
+    """Targets smoothed by sequences: the ID model learns a little of what followed histories that the LLM finds like
+    the user's (llm2id, targets)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+    weight: Share = 0.2
+    """Share of the target distribution that goes to the items that came next there."""
+    neighbours: Positive = 20
+    """Nearest states of other users that vote, each for the item that came next."""
+    temperature: PositiveFloat = 0.05
+    """Temperature of the softmax over their cosines."""
+
+
+@dataclass(frozen=True)
 class NeighboursConfig:
     """Shared offsets: in the ID item table an item has a part in what its nearest by text have learned (llm2id,
     features)."""
@@ -249,6 +264,7 @@ class BridgesConfig:
     knowledge_adapter: KnowledgeAdapterConfig = field(default_factory=KnowledgeAdapterConfig)
     readback: ReadBackConfig = field(default_factory=ReadBackConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    sequence_smoothing: SequenceSmoothingConfig = field(default_factory=SequenceSmoothingConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     substitution: SubstitutionConfig = field(default_factory=SubstitutionConfig)
     hard_negatives: HardNegativesConfig = field(default_factory=HardNegativesConfig)

@@ -120,14 +120,19 @@ class Config:
             raise ValueError(f"name: {self.name!r} must be a folder below output_dir, such as run or trials/first")
 
     def _check_smoothing(self) -> None:
-        if self.task != "ranking" or self.arm not in ("llm2id", "both") or not self.bridges.smoothing.enabled:
+        switches = {
+            "smoothing": self.bridges.smoothing.enabled,
+            "sequence_smoothing": self.bridges.sequence_smoothing.enabled,
+        }
+        on = [name for name, is_on in switches.items() if is_on]
+        if self.task != "ranking" or self.arm not in ("llm2id", "both") or not on:
             return
         own, kind = self.id.recbole.get("loss_type", "CE"), self.train.id.loss.kind
         if own != "CE" or kind not in SOFTMAX_KINDS:
             found = f"train.id.loss.kind={kind}" if own == "CE" else f"id.recbole.loss_type={own}"
             raise ValueError(
-                f"bridges.smoothing smooths the targets of a softmax, but the loss is {found}; accepted: "
-                f"{', '.join(SOFTMAX_KINDS)}, or bridges.smoothing.enabled=false"
+                f"bridges.{on[0]} smooths the targets of a softmax, but the loss is {found}; accepted: "
+                f"{', '.join(SOFTMAX_KINDS)}, or bridges.{on[0]}.enabled=false"
             )
 
     def _check_substitution(self) -> None:

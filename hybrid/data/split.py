@@ -83,6 +83,12 @@ class TrainingData:
         """How often each item is in the train part, [N]."""
         return np.bincount(self.train.items, minlength=self.n_items)
 
+    def next_items(self) -> np.ndarray:
+        """The item after each train interaction of the same user, [n]; 0 after the last."""
+        following = np.append(self.train.items[1:], 0)
+        following[self.train.ends[self.train.lengths > 0] - 1] = 0
+        return following
+
 
 def split_training(dataset: Dataset, config: DataConfig, log: Callable[[str], None] = _warn) -> TrainingData:
     """Cut the test part off and return the rest.

@@ -86,6 +86,7 @@ TURNS: dict[str, str] = {
     "hard negatives for both sides": "bridges.hard_negatives.enabled=true",
     "hard negatives with weight 0.5": HARD.format(0.5),
     "histories of 40 items": "llm.prompt.history_items=40",
+    "targets smoothed by sequences": "bridges.sequence_smoothing.enabled=true",
     "items as titles that are encoded again each round": TITLES,
 }
 """Settings of the rows with turns."""

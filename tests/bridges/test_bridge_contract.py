@@ -27,6 +27,7 @@ SETTINGS = {
     "knowledge_adapter": {"components": 8, "shared_experts": 1, "specific_experts": 2, "hidden": 6, "width": 5},
     "neighbours": {"weight": 0.5, "rarity": 0.0, "neighbours": 3, "temperature": 0.05, "components": 16},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
+    "sequence_smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05},
     "substitution": {"share": 0.5, "longest": 0, "neighbours": 3, "temperature": 0.05, "components": 16},
     "hard_negatives": {"id_weight": 0.1, "llm_weight": 0.1, "first": 2, "last": 9, "positions": 0},
     "readback": {"momentum": 0.9, "align_weight": 0.1, "pull_weight": 0.0},
@@ -41,13 +42,23 @@ SETTINGS = {
         "llm_from_round": 1,
     },
 }
+NEXT_ITEMS = torch.tensor([4, 9, 2, 7, 0] * 10)
+"""Ten users of five items each."""
 OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)
-WITHOUT_PARAMETERS = {"lora_gate", "neighbours", "smoothing", "distill", "substitution", "hard_negatives"}
+WITHOUT_PARAMETERS = {
+    "lora_gate",
+    "neighbours",
+    "smoothing",
+    "distill",
+    "substitution",
+    "hard_negatives",
+    "sequence_smoothing",
+}
 
 
 def create(store, settings) -> dict[str, Bridge]:
     sizes = {"id_width": 16, "llm_width": 48, "embedding_norm": 3.0, "n_items": 30, "n_users": 7, "score_width": 12}
-    return create_bridges(settings, store, **sizes, own_items=lambda: OWN_ITEMS)
+    return create_bridges(settings, store, **sizes, own_items=lambda: OWN_ITEMS, next_items=lambda: NEXT_ITEMS)
 
 
 @pytest.fixture(params=list(BRIDGES))
@@ -193,7 +204,8 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 def test_order_is_the_registrys(full_store):
     names = ["store", "mformer", "lora_gate", "collaborative", "knowledge", "neighbours", "knowledge_adapter"]
-    assert list(BRIDGES) == [*names, "readback", "substitution", "smoothing", "distill", "hard_negatives"]
+    later = ["substitution", "smoothing", "sequence_smoothing", "distill", "hard_negatives"]
+    assert list(BRIDGES) == [*names, "readback", *later]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 

@@ -72,7 +72,10 @@ def test_smoothed_targets_need_a_softmax(loss):
         UserError, match=r"bridges.smoothing smooths the targets of a softmax, but the loss is (train.id|id.re)"
     ):
         load_config(None, ["preset=joint", loss])
-    load_config(None, ["preset=joint", loss, "bridges.smoothing.enabled=false"])
+    off = ["preset=joint", loss, "bridges.smoothing.enabled=false"]
+    load_config(None, off)
+    with pytest.raises(UserError, match=r"bridges\.sequence_smoothing smooths the targets of a softmax"):
+        load_config(None, [*off, "bridges.sequence_smoothing.enabled=true"])
     load_config(None, ["preset=joint", loss, "arm=id_only"])
     load_config(None, ["preset=joint", "train.id.loss.kind=sampled_softmax"])
     load_config(None, ["task=ctr", "llm.tune=none", "arm=id_only"])

@@ -60,6 +60,7 @@ def test_leave_one_out_by_hand():
     assert data.popularity().tolist() == [0, 1, 2, 1, 0, 1, 1, 1]
     assert data.train.lengths.tolist() == [2, 1, 2, 2]
     assert data.train.ends[:-1].tolist() == data.train.starts[1:].tolist()
+    assert data.next_items().tolist() == [item for row in rows(data.train) for item in [*row[1:], 0]]
 
 
 def test_gts_last_by_hand():
@@ -68,6 +69,7 @@ def test_gts_last_by_hand():
     dataset = make([[1, 2, 3, 4, 5], [6, 7, 8], [9], [1]], [[1, 2, 3, 7, 8], [4, 5, 9], [10], [6]])
     data = split_training(dataset, GTS_LAST, said.append)
     assert rows(data.train) == [[1, 2, 3], [6, 7], [], [1]]
+    assert data.next_items().tolist() == [2, 3, 0, 7, 0, 0]
     assert shown(data.valid) == {0: ([1, 2, 3, 4], 5)}
     assert shown(open_test(dataset, GTS_LAST)) == {1: ([6, 7], 8)}
     assert said == [

@@ -1,0 +1,136 @@
+"""Targets smoothed by sequences: a little of the items that followed the histories most like this one (llm2id).
+
+Where `bridges.smoothing` asks which items are like the target, this one asks which histories are like the user's: the
+target distribution at a position with target t is ``(1 - w) [i = t] + w p(i)``, with p a softmax over the cosines
+between the LLM's state there and its nearest states of other users, each of which votes for the item that came next.
+A nearest-neighbour language model (arXiv 1911.00172) mixes such votes in when it predicts; here the ID model learns
+them, and serves without.
+
+Letters: R rows (train interactions, user after user), K neighbours, P width of the LLM's score space, M scored
+positions, N items (row 0 is padding).
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bridges.errors import BridgeError
+from bridges.protocols import Bridge, Direction, Kind, Place, ScoredBatch, Side
+from bridges.running import RunningMeans
+from bridges.sharing import ExchangeStore
+
+EXACT_ROWS = 1 << 16
+"""So many states are compared one by one; of more, FAISS compares those of the nearest clusters."""
+CLUSTERS_SEARCHED = 16
+OWN_STATES = 64
+"""A user's own states are near each other and do not vote: so many more than K are looked for."""
+
+
+class SequenceSmoothing(Bridge):
+    """Adds what turns a softmax cross-entropy with hard targets into the one with smoothed targets, see `smoothing`.
+
+    ``next_items`` gives, [R], the item after each train interaction of the same user, 0 after the last. Neighbours are
+    looked for when the ID side first learns after the LLM has written its states. Has no parameters. Raises BridgeError
+    for settings out of range.
+    """
+
+    name: ClassVar[str] = "sequence_smoothing"
+    direction: ClassVar[Direction] = "llm2id"
+    place: ClassVar[Place] = "targets"
+
+    def __init__(
+        self,
+        store: ExchangeStore,
+        next_items: Callable[[], Tensor],
+        weight: float,
+        neighbours: int,
+        temperature: float,
+    ) -> None:
+        if not 0 <= weight <= 1 or neighbours < 1 or temperature <= 0:
+            raise BridgeError(
+                f"sequence_smoothing: weight {weight} must be 0 to 1, neighbours {neighbours} and temperature "
+                f"{temperature} positive"
+            )
+        super().__init__()
+        self._store, self._next_items = store, next_items
+        self.weight, self.neighbours, self.temperature = weight, neighbours, temperature
+        self._seen = 0
+        self._items, self._shares = torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0)
+        self._means = RunningMeans(["pull", "target_share"])
+
+    def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
+        """See `Bridge`."""
+        return {("llm", "user")} if self.weight else set()
+
+    def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
+        """Mean over the positions of ``w (e_t - sum_j p_j e_j) . s``; a position with no such neighbours stays hard."""
+        if learner != "id" or not self.weight or not self._store.has("llm", "user"):
+            return None
+        items, shares = self.votes(batch.rows)
+        with torch.autocast(batch.states.device.type, enabled=False):
+            table, states = batch.item_matrix.float(), batch.states.float()
+            near = F.embedding_bag(items, table, per_sample_weights=shares, mode="sum")  # [M, P]
+            pull = ((F.embedding(batch.targets, table) - near) * states).sum(dim=1) * shares.any(dim=1)  # [M]
+        self._means.add("pull", pull)
+        self._means.add("target_share", (shares * (items == batch.targets[:, None])).sum(dim=1))
+        return self.weight * pull.mean()
+
+    def votes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Items that neighbours of these rows [M] vote for and their shares, both [M, K]; shares 0 where none is known.
+
+        Row -1 is none.
+        """
+        if self._seen != (newest := self._store.writes("llm", "user")):
+            self._search()
+            self._seen = newest
+        known = (rows >= 0).cpu()
+        index = rows.cpu().clamp_min(0)
+        return self._items[index].to(rows.device), (self._shares[index] * known[:, None]).to(rows.device)
+
+    def metrics(self) -> dict[str, float]:
+        """Mean difference of the target's logit and the votes' mean logit, and the votes' mean share for the target."""
+        return self._means.take()
+
+    @torch.no_grad()
+    def _search(self) -> None:
+        following = self._next_items().cpu()
+        users = F.pad((following == 0).long().cumsum(0)[:-1], (1, 0))  # [R], rows of a user end where nothing follows
+        rows = self._store.written("llm", "user").nonzero().flatten()
+        voting = rows[following[rows] > 0]
+        count = min(self.neighbours, max(1, len(voting)))
+        self._items = torch.zeros(len(following), count, dtype=torch.long)
+        self._shares = torch.zeros(len(following), count)
+        if not len(voting):
+            return
+        cosines, found = _nearest(self._unit(voting), self._unit(rows), count + OWN_STATES)
+        votes = voting[found.clamp_min(0)]
+        cosines[(found < 0) | (users[votes] == users[rows][:, None])] = -torch.inf
+        best = cosines.topk(count, dim=1)
+        self._items[rows] = following[votes.gather(1, best.indices)]
+        self._shares[rows] = (best.values / self.temperature).softmax(dim=1).nan_to_num(0.0)
+
+    def _unit(self, rows: Tensor) -> Tensor:
+        return F.normalize(self._store.read("llm", "user", rows).float(), dim=1)
+
+
+def _nearest(among: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Cosines and places of the nearest of ``among`` [A, P] for each of ``queries`` [R, P]; place -1: none."""
+    cosines, found = _index(among.numpy()).search(queries.numpy(), min(count, len(among)))
+    return torch.from_numpy(cosines), torch.from_numpy(found)
+
+
+def _index(vectors: np.ndarray) -> Any:
+    import faiss
+
+    width = vectors.shape[1]
+    index: Any = faiss.IndexFlatIP(width)
+    if len(vectors) > EXACT_ROWS:
+        index = faiss.IndexIVFFlat(index, width, int(4 * len(vectors) ** 0.5), faiss.METRIC_INNER_PRODUCT)
+        index.nprobe = CLUSTERS_SEARCHED
+        index.train(vectors)
+    index.add(vectors)
+    return index
