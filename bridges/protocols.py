@@ -115,6 +115,13 @@ class Bridge(nn.Module):
         """The histories [B, L] that the ID model learns from in the place of ``items``; 0 is padding, in both."""
         return items
 
+    def attention(self, rows: Tensor, items: Tensor) -> Tensor | None:
+        """How much the user of store row [B] attends to the items [B, L] of a history that the LLM reads a part of.
+
+        [B, L]; NaN: not known of this user; None: of nobody.
+        """
+        return None
+
     def item_features(self) -> Tensor | None:
         """What is added to the ID item table, [N, D], with gradient; None: nothing yet."""
         return None

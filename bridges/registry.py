@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bridges.attended_history import AttendedHistory
 from bridges.collaborative import CollaborativeFeatures
 from bridges.distill import MutualDistillation
 from bridges.errors import BridgeError, nearest
@@ -30,6 +31,7 @@ BRIDGES: dict[str, type[Bridge]] = {
         StoreTokens,
         MFormer,
         LoraGate,
+        AttendedHistory,
         CollaborativeFeatures,
         KnowledgeFeatures,
         SharedOffsets,

@@ -158,6 +158,18 @@ class Exchange:
             users = users if filled.users is None else filled.users
         return SlotFill(tokens, torch.stack(losses).sum() if losses else None, users)
 
+    @property
+    def attention(self) -> Callable[[Tensor, Tensor], Tensor | None] | None:
+        """See `Bridge.attention`, of the bridge that has it; None: no bridge does."""
+        attending = self.bridges.get("attended_history")
+        if attending is None:
+            return None
+        return lambda rows, items: attending.attention(self._whose(rows), items)
+
+    def _whose(self, rows: Tensor) -> Tensor:
+        """Rows whose ID states the LLM side reads in the place of these."""
+        return rows if self.other_users is None else self.other_users.rows(rows)
+
     def reads_id_states(self) -> bool:
         """Whether the LLM side needs the ID model at work: its prefix or its adapter depends on the states."""
         return bool(self.layout().prefix) or any(bridge.place == "weights" for bridge in self.bridges.values())

@@ -301,7 +301,7 @@ def _prompts(config: Config, data: TrainingData, recommender: LLMRecommender, ex
         layout = replace(layout, prefix=len(recommender.prefix))
     return PromptBatches(
         data.train,
-        PromptBuilder(recommender.backbone.tokenizer, data.item_text, config.llm.prompt),
+        PromptBuilder(recommender.backbone.tokenizer, data.item_text, config.llm.prompt, exchange.attention),
         config.llm.prompt,
         layout,
         config.train.llm.batch_prompts,

@@ -58,6 +58,15 @@ class KnowledgeConfig:
 
 
 @dataclass(frozen=True)
+class AttendedHistoryConfig:
+    """Attended history: of what is older than the last llm.prompt.targets_per_prompt items, the LLM reads the items
+    that the ID model's state attends to, not the newest (id2llm, data)."""
+
+    enabled: bool = False
+    """Switch of the bridge."""
+
+
+@dataclass(frozen=True)
 class CollaborativeConfig:
     """Collaborative features: the ID item table enters the LLM's item vectors, by which items are scored (id2llm,
     features)."""
@@ -258,6 +267,7 @@ class BridgesConfig:
     store: StoreConfig = field(default_factory=StoreConfig)
     mformer: MFormerConfig = field(default_factory=MFormerConfig)
     lora_gate: LoraGateConfig = field(default_factory=LoraGateConfig)
+    attended_history: AttendedHistoryConfig = field(default_factory=AttendedHistoryConfig)
     collaborative: CollaborativeConfig = field(default_factory=CollaborativeConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
     neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)

@@ -83,13 +83,15 @@ def _check_id_side(config: "Config") -> None:
     if controls.id_states == "permuted":
         if not reads:
             _refuse("id_states=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID states")
-        reading = bridges.mformer.enabled or bridges.lora_gate.enabled or _taught(bridges)
+        reading = bridges.mformer.enabled or bridges.lora_gate.enabled or bridges.attended_history.enabled
+        reading = reading or _taught(bridges)
         if not reading and not (bridges.store.enabled and bridges.store.user_token):
             _refuse("id_states=permuted", "no bridge that is on reads ID states for the LLM")
     if controls.id_items == "permuted":
         if not reads:
             _refuse("id_items=permuted", f"in the arm {arm} of task {config.task} the LLM reads no ID item table")
-        if not (bridges.store.enabled or bridges.collaborative.enabled or _taught(bridges)):
+        reading = bridges.store.enabled or bridges.collaborative.enabled or bridges.attended_history.enabled
+        if not (reading or _taught(bridges)):
             _refuse("id_items=permuted", "no bridge that is on reads the ID item table for the LLM")
 
 

@@ -111,6 +111,7 @@ class Config:
         self._check_likelihood()
         self._check_smoothing()
         self._check_substitution()
+        self._check_attended_history()
         if self.task == "ctr":
             self._check_clicks()
 
@@ -133,6 +134,16 @@ class Config:
             raise ValueError(
                 f"bridges.{on[0]} smooths the targets of a softmax, but the loss is {found}; accepted: "
                 f"{', '.join(SOFTMAX_KINDS)}, or bridges.{on[0]}.enabled=false"
+            )
+
+    def _check_attended_history(self) -> None:
+        reached = self.task == "ranking" and self.arm in ("id2llm", "both") and self.bridges.attended_history.enabled
+        prompt = self.llm.prompt
+        if reached and prompt.history_items <= prompt.targets_per_prompt:
+            raise ValueError(
+                "bridges.attended_history chooses among items that are older than the last "
+                f"llm.prompt.targets_per_prompt {prompt.targets_per_prompt}, but llm.prompt.history_items "
+                f"{prompt.history_items} has no room for them"
             )
 
     def _check_substitution(self) -> None:

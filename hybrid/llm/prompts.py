@@ -2,9 +2,9 @@
 
     [BOS] [prefix x Q] [user] instruction  \\n- title [item]  \\n- title [item] [suffix]  \\n- title [item] [suffix]
 
-A prompt reads the last `history_items` items of a window. A suffix slot stands after each of its last k items; the
-state there predicts the item after that one. All soft input of a prompt is known at its first suffix slot. BOS is there
-only where the tokenizer begins a text with it.
+A prompt reads the last `history_items` items of a window (`attended`: or other old ones). A suffix slot stands after
+each of its last k items; the state there predicts the item after that one. All soft input of a prompt is known at its
+first suffix slot. BOS is there only where the tokenizer begins a text with it.
 
     [BOS] [prefix x Q] [user] instruction  [vector]  [vector]  [vector]
 
@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from hybrid.config.schema import PromptConfig
+from hybrid.llm.attended import Attention, attended_places
 from hybrid.llm.tokens import leading_tokens, title_tokens
 from hybrid.llm.windows import Windows
 from idmodels.batches import int_tensor
@@ -110,10 +111,20 @@ class _Reading:
 
 
 class PromptBuilder:
-    """Turns windows into prompts. Every text is tokenised once, when this is made."""
+    """Turns windows into prompts. Every text is tokenised once, when this is made.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, item_text: Sequence[str], config: PromptConfig) -> None:
-        self.history_items = config.history_items
+    ``attention`` chooses among the older items of long histories; None: the newest are read.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        item_text: Sequence[str],
+        config: PromptConfig,
+        attention: Attention | None = None,
+    ) -> None:
+        self.history_items, self._newest = config.history_items, config.targets_per_prompt
+        self._attention = attention
         self.reads_vectors = config.items == "vectors"
         self._bos, self._instruction = leading_tokens(tokenizer, config.instruction, "llm.prompt.instruction")
         if self.reads_vectors:  # one token for each, to be replaced
@@ -150,7 +161,7 @@ class PromptBuilder:
         )
 
     def lengths(self, windows: Windows, layout: SlotLayout) -> np.ndarray:
-        """Tokens of each prompt, slots included, [B]."""
+        """Tokens of each prompt, slots included, [B]; with ``attention``, where titles are read, about so many."""
         beside, after = self._slots(layout)
         cost = np.append(0, np.cumsum(self._title_lengths[windows.items] + beside))
         return len(self._head(layout)) + cost[windows.ends] - cost[self._first(windows)] + windows.suffixes * after
@@ -170,6 +181,8 @@ class PromptBuilder:
         first, n_head = self._first(windows), len(self._head(layout))
         counts = windows.ends - first  # [B]
         at = positions(first, counts)  # [I]
+        if self._attention is not None:
+            at = attended_places(windows, first, self._newest, self._attention)
         prompt = np.repeat(np.arange(len(windows)), counts)
         items = windows.items[at].astype(np.int64)
         predicts = at >= (windows.ends - windows.suffixes)[prompt]

@@ -87,6 +87,7 @@ TURNS: dict[str, str] = {
     "hard negatives with weight 0.5": HARD.format(0.5),
     "histories of 40 items": "llm.prompt.history_items=40",
     "targets smoothed by sequences": "bridges.sequence_smoothing.enabled=true",
+    "of 40 items 20 that the ID model attends to": "llm.prompt.history_items=40 bridges.attended_history.enabled=true",
     "items as titles that are encoded again each round": TITLES,
 }
 """Settings of the rows with turns."""

@@ -22,6 +22,7 @@ SETTINGS = {
         "balance_weight": 0.01,
     },
     "lora_gate": {},
+    "attended_history": {},
     "collaborative": {},
     "knowledge": {"projection": "linear", "components": 256},
     "knowledge_adapter": {"components": 8, "shared_experts": 1, "specific_experts": 2, "hidden": 6, "width": 5},
@@ -47,6 +48,7 @@ NEXT_ITEMS = torch.tensor([4, 9, 2, 7, 0] * 10)
 OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)
 WITHOUT_PARAMETERS = {
     "lora_gate",
+    "attended_history",
     "neighbours",
     "smoothing",
     "distill",
@@ -84,8 +86,10 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
         torch.randn(3, 48), torch.tensor([0, -1, 19]), torch.randn(2, 48), torch.tensor([4, 0])
     )  # row -1 and item 0 are nobody's
     replaced = bridge.histories(torch.tensor([[1, 2, 3, 0], [29, 4, 0, 0]])).float() if bridge.place == "data" else None
+    attention = bridge.attention(torch.tensor([3, 19]), torch.tensor([[1, 2], [29, 4]]))
     losses = [
         replaced,
+        attention,
         fill.loss,
         fill.users,
         bridge.features_loss(features),
@@ -203,9 +207,9 @@ def test_an_empty_store_is_no_error(bridge, store, context):
 
 
 def test_order_is_the_registrys(full_store):
-    names = ["store", "mformer", "lora_gate", "collaborative", "knowledge", "neighbours", "knowledge_adapter"]
-    later = ["substitution", "smoothing", "sequence_smoothing", "distill", "hard_negatives"]
-    assert list(BRIDGES) == [*names, "readback", *later]
+    names = ["store", "mformer", "lora_gate", "attended_history", "collaborative", "knowledge", "neighbours"]
+    later = ["knowledge_adapter", "readback", "substitution", "smoothing", "sequence_smoothing", "distill"]
+    assert list(BRIDGES) == [*names, *later, "hard_negatives"]
     assert list(create(full_store, dict(reversed(SETTINGS.items())))) == list(BRIDGES)
     assert create(full_store, {}) == {}
 

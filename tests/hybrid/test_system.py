@@ -77,3 +77,40 @@ def test_a_graph_model_that_is_loaded_to_fill_prompts_is_what_it_was_in_training
     assert not torch.allclose(unsmoothed, trained, atol=0.01)
     torch.testing.assert_close(loaded.need_id().item_table(), trained)
     assert loaded.need_id().popularity is not None
+
+
+ATTENDED = ("bridges.attended_history.enabled=true", "llm.prompt.history_items=4", "llm.prompt.targets_per_prompt=2")
+
+
+def test_the_llm_reads_what_the_id_model_attends_to_once_that_has_written(tiny):
+    config = tiny(*ATTENDED)
+    system = build_system(config, data := split_training(prepare(config.data), config.data))
+    store, ones = system.exchange.store, -torch.ones(len(data.train.items), 1)
+    user = int(data.train.lengths.argmax())
+    history = data.train.row(user).tolist()
+
+    def read():
+        """What is read of the longest history."""
+        (batch,) = system.prompts.target_batches(data.valid)
+        prompt = batch.users.tolist().index(user)
+        return batch.item_ids[batch.item_index[0] == prompt].tolist()
+
+    assert read() == history[-4:]
+    store.write("id", "item", torch.arange(data.n_items)[:, None].float(), step=1, fingerprint=data.fingerprint)
+    assert read() == history[-4:]
+    store.write("id", "user", ones, step=1, fingerprint=data.fingerprint)
+    lowest = sorted(history[:-2])[:2]  # these have the largest product with a state of -1
+    assert read() == [*(item for item in history[:-2] if item in lowest), *history[-2:]] != history[-4:]
+
+
+def test_attention_crosses_to_the_llm_only_and_by_another_users_states_where_these_are_permuted(tiny):
+    config = tiny("controls.id_states=permuted", *ATTENDED)
+    data = split_training(prepare(config.data), config.data)
+    exchange, n_rows = build_system(config, data).exchange, len(data.train.items)
+    exchange.store.write("id", "item", torch.ones(data.n_items, 1), step=1, fingerprint=data.fingerprint)
+    exchange.store.write("id", "user", torch.arange(n_rows)[:, None].float(), step=1, fingerprint=data.fingerprint)
+    rows = torch.tensor([3])
+    other = exchange.other_users.rows(rows)
+    assert exchange.attention(rows, torch.ones(1, 1, dtype=torch.long)).item() == other.item() != rows.item()
+    assert build_system(tiny("arm=llm2id", *ATTENDED), data).exchange.attention is None
+    assert build_system(tiny(), data).exchange.attention is None

@@ -90,6 +90,14 @@ def test_substitutions_need_a_model_that_reads_the_batch_it_is_given(model):
     load_config(None, on)
 
 
+def test_an_attended_history_needs_room_for_older_items():
+    on = ["preset=joint", "bridges.attended_history.enabled=true"]
+    with pytest.raises(UserError, match=r"older than the last llm\.prompt\.targets_per_prompt 20, but .* no room"):
+        load_config(None, on)
+    load_config(None, [*on, "llm.prompt.history_items=21"])
+    load_config(None, [*on, "arm=llm2id"])
+
+
 def test_a_window_of_hard_negatives_is_in_order():
     with pytest.raises(UserError, match=r"first 9 must be at most last 8"):
         load_config(None, ["bridges.hard_negatives.first=9", "bridges.hard_negatives.last=8"])
