@@ -27,6 +27,7 @@ from hybrid.llm.prompts import PromptBuilder
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.llm.scorers import IdHead, SuffixCosine
 from hybrid.llm.sentence_encoder import encode_sentences
+from hybrid.llm.word_vectors import BAG_OF_WORDS, count_words
 from hybrid.sources import Source, create_sources
 from idmodels.contract import IDModel
 
@@ -238,6 +239,8 @@ def text_vectors(config: Config, recommender: LLMRecommender, texts: Sequence[st
     With ``llm.item_encoder`` those of that encoder, with ``llm.item_layers=all`` those of the whole model.
     """
     llm, cache_dir = config.llm, Path(config.data.cache_dir)
+    if llm.item_encoder == BAG_OF_WORDS:
+        return count_words(texts, recommender.backbone.width)
     if llm.item_encoder:
         width, device = recommender.backbone.width, recommender.suffix.device
         return encode_sentences(llm.item_encoder, texts, llm.encode_tokens, cache_dir, width, device)

@@ -12,6 +12,7 @@ from hybrid.config.schema import Arm, Config
 from hybrid.errors import UserError, nearest
 from hybrid.exchange import DIRECTIONS, enabled_settings, judged_sides
 from hybrid.llm.sentence_encoder import PACKAGED, encoder_directory
+from hybrid.llm.word_vectors import BAG_OF_WORDS
 
 Kind = Literal["arm", "ablation", "control"]
 
@@ -27,6 +28,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "self_teacher": {"bridges.distill.teacher": "self"},
     "peer_teacher": {"bridges.distill.teacher": "peer", "train.schedule.llm_length": 0, "evaluation.untrained": False},
     "sentence_encoder": {"llm.item_encoder": PACKAGED, "llm.item_layers": "kept"},
+    "bag_of_words": {"llm.item_encoder": BAG_OF_WORDS, "llm.item_layers": "kept"},
     STATIC: {"train.schedule.llm_length": 0, "evaluation.untrained": False},
     SHUFFLED: {},
 }

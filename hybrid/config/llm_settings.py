@@ -147,7 +147,8 @@ class LLMConfig:
     once (and kept in the cache), where the vectors do not follow its tuning: prompt.items=vectors or tune=none."""
     item_encoder: str = ""
     """Sentence encoder whose vectors of the item texts stand in the place of the LLM's: all-minilm-l6-v2 (a package), a
-    hub id or a local directory; empty: the LLM's own."""
+    hub id or a local directory; bag-of-words: counts of words (tf-idf and its principal directions), which nobody has
+    read; empty: the LLM's own."""
     whiten_width: NotNegative = 256
     """Item vectors are reduced to this many whitened principal components; 0: left as they are."""
     encode_tokens: Positive = 32

@@ -15,6 +15,7 @@ from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.llm.backbone import load_backbone
 from hybrid.llm.sentence_encoder import encode_sentences
 from hybrid.llm.tiny import tiny_model, tiny_tokenizer
+from hybrid.llm.word_vectors import count_words
 from hybrid.runs import train_run
 from hybrid.system import build_system
 from hybrid.training.id_learner import IDLearner
@@ -186,6 +187,11 @@ def test_the_encoders_vectors_take_the_place_of_the_llms(tiny, encoder):
     assert not vectors[:, 8:].any()
     system.encode_items(0)
     assert torch.equal(system.exchange.store.read("llm", "text"), vectors)
+
+
+def test_counts_of_words_take_the_place_of_the_llms_vectors(tiny):
+    system = system_of(tiny("llm.item_encoder=bag-of-words"))
+    assert torch.equal(system.item_vectors(), count_words(system.data.item_text, 32))
 
 
 def test_a_missing_package_names_its_command(tmp_path, monkeypatch):
