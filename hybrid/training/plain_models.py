@@ -7,18 +7,20 @@ for the same: it depends on the data, on the ID side's settings and on the seed,
 import logging
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hybrid import __version__
+import hybrid
+import idmodels
 from hybrid.checkpoint_files import load_tensors, save_tensors
 from hybrid.config.schema import Config
 from hybrid.errors import UserError
 from hybrid.generators import forked_generators
 from hybrid.id_models import new_id_model
-from hybrid.llm.fingerprint import short_hash
+from hybrid.llm.fingerprint import file_sha256, short_hash
 from hybrid.sources import Source
 from hybrid.system import System
 from hybrid.training.monitor import Monitor
@@ -76,10 +78,17 @@ def _key(system: System, units: int, seed: int) -> str:
     """Stands for everything that the model depends on, also what decides how its products are rounded."""
     config, schedule = system.config, system.config.train.schedule
     how = (units, schedule.rounds, schedule.unit, schedule.id_length, seed)
-    where = (system.device.type, torch.get_num_threads(), torch.__version__, __version__)
+    where = (system.device.type, torch.get_num_threads(), torch.__version__, _code())
     return short_hash(
         system.data.fingerprint, asdict(config.id), asdict(config.train.id), _protocol(config), how, where
     )
+
+
+@cache
+def _code() -> str:
+    """Of the packages that train it: after a change of either it is trained anew."""
+    files = [path for package in (hybrid, idmodels) for path in Path(package.__path__[0]).rglob("*.py")]
+    return short_hash(*sorted(file_sha256(path) for path in files))
 
 
 def _protocol(config: Config) -> tuple[object, ...]:

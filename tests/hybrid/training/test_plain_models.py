@@ -78,6 +78,13 @@ def test_nothing_of_the_llm_does(own):
     assert _key(system_of(plain), 6, 1) != _key(system_of(plain), 6, 2)
 
 
+def test_other_code_trains_another(own, monkeypatch):
+    system = system_of(own())
+    before = _key(system, 6, 1)
+    monkeypatch.setattr(plain_models, "_code", lambda: "changed")
+    assert _key(system, 6, 1) != before
+
+
 def test_a_damaged_file_is_trained_again_and_written_over(own, tmp_path):
     first, _ = made(own())
     (file,) = (tmp_path / "cache" / "plain").iterdir()
