@@ -42,8 +42,8 @@ class AttendedHistory(Bridge):
             return None
         known = self._store.written("id", "user", rows)
         found = torch.full(items.shape, torch.nan)
-        states = self._store.read("id", "user", rows[known]).float()  # [b, D]
-        keys = self._store.read("id", "item").float()[items[known]]  # [b, L, D]
+        states, table = self._store.read("id", "user", rows[known]).float(), self._store.read("id", "item").float()
         with torch.autocast("cpu", enabled=False):
-            found[known] = (keys @ states[:, :, None]).squeeze(2)
+            for row, state in zip(known.nonzero().flatten().tolist(), states, strict=True):
+                found[row] = table[items[row]] @ state
         return found

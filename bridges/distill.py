@@ -22,6 +22,7 @@ from bridges.sharing import ExchangeStore
 
 Weighting = Literal["none", "confidence", "agreement"]
 Teacher = Literal["other", "self", "peer"]
+WeightBy = Literal["setting", "blend"]
 
 LEARNERS: tuple[Side, ...] = ("id", "llm")
 TOP_K = 10
@@ -35,13 +36,14 @@ class MutualDistillation(LessonBridge):
 
     ``llm_from_round``: before it the LLM is not taught, so that the ID model learns from one that is not like it.
     ``positions`` bounds how many positions of a batch learn from the teacher (0: all), and so what a step costs: the
-    loss of a random draw has the same expectation. The weights are multiplied by what `weigh` finds, if it is called.
+    loss of a random draw has the same expectation. With ``weight_by`` blend the weights are multiplied by what
+    `weigh` is told, where the teacher is the other side.
     Raises BridgeError where both sides' catalogues differ in size.
     """
 
     name: ClassVar[str] = "distill"
     shares: Tensor
-    """[2] of `LEARNERS`."""
+    """[2] of `LEARNERS`; only where they are weighed."""
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class MutualDistillation(LessonBridge):
         teacher: Teacher = "other",
         positions: int = 0,
         llm_from_round: int = 1,
+        weight_by: WeightBy = "setting",
     ) -> None:
         if teacher not in get_args(Teacher):
             raise BridgeError(f"distill: unknown teacher {teacher!r}{nearest(teacher, get_args(Teacher))}")
@@ -70,8 +73,11 @@ class MutualDistillation(LessonBridge):
         self.candidates = candidates
         self.weighting = weighting
         self.llm_from_round, self._round = llm_from_round, 1
-        self.register_buffer("shares", torch.ones(len(LEARNERS)))
-        self._means = RunningMeans(["kl_id", "kl_llm", "weight_mean", "agreement", "share_id", "share_llm"])
+        self.weighed = weight_by == "blend" and teacher == "other"
+        if self.weighed:
+            self.register_buffer("shares", torch.ones(len(LEARNERS)))
+        means = ["kl_id", "kl_llm", "weight_mean", "agreement"]
+        self._means = RunningMeans([*means, *(["share_id", "share_llm"] if self.weighed else [])])
 
     def begin_round(self, number: int) -> None:
         """See `Bridge`."""
@@ -88,8 +94,7 @@ class MutualDistillation(LessonBridge):
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Mean over (drawn) positions that the teacher has a state for; None: none, no weight, no share, too early."""
         early = learner == "llm" and self._round < self.llm_from_round
-        share = self.shares[LEARNERS.index(learner)]
-        self._means.add(f"share_{learner}", share)
+        share = self._share(learner)
         lesson = None if early or not share else self.lesson(learner, batch)
         if lesson is None:
             return None
@@ -97,6 +102,14 @@ class MutualDistillation(LessonBridge):
         with torch.autocast(batch.states.device.type, enabled=False):
             losses = self._weighted_kl(learner, lesson)
         return self.weights[learner] * share * losses.mean()
+
+    def _share(self, learner: Side) -> float:
+        """What the learner's weight is multiplied by."""
+        if not self.weighed:
+            return 1.0
+        share = self.shares[LEARNERS.index(learner)]
+        self._means.add(f"share_{learner}", share)
+        return float(share)
 
     def metrics(self) -> dict[str, float]:
         """Mean KL of each learner (at T, before T^2 and weights), mean weight, mean overlap of both top 10, shares."""

@@ -26,8 +26,8 @@ from bridges.sharing import ExchangeStore
 EXACT_ROWS = 1 << 16
 """So many states are compared one by one; of more, FAISS compares those of the nearest clusters."""
 CLUSTERS_SEARCHED = 16
-OWN_STATES = 64
-"""A user's own states are near each other and do not vote: so many more than K are looked for."""
+CHUNK_ELEMENTS = 1 << 22
+"""Cosines in memory at once."""
 
 
 class SequenceSmoothing(Bridge):
@@ -59,7 +59,7 @@ class SequenceSmoothing(Bridge):
         self._store, self._next_items = store, next_items
         self.weight, self.neighbours, self.temperature = weight, neighbours, temperature
         self._seen = 0
-        self._items, self._shares = torch.zeros(0, 0, dtype=torch.long), torch.zeros(0, 0)
+        self._places, self._items, self._shares = torch.zeros(0), torch.zeros(0), torch.zeros(0)
         self._means = RunningMeans(["pull", "target_share"])
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
@@ -87,9 +87,8 @@ class SequenceSmoothing(Bridge):
         if self._seen != (newest := self._store.writes("llm", "user")):
             self._search()
             self._seen = newest
-        known = (rows >= 0).cpu()
-        index = rows.cpu().clamp_min(0)
-        return self._items[index].to(rows.device), (self._shares[index] * known[:, None]).to(rows.device)
+        places = torch.where(rows >= 0, self._places.to(rows.device)[rows.clamp_min(0)], -1).cpu()
+        return self._items[places].to(rows.device), self._shares[places].to(rows.device)
 
     def metrics(self) -> dict[str, float]:
         """Mean difference of the target's logit and the votes' mean logit, and the votes' mean share for the target."""
@@ -97,30 +96,33 @@ class SequenceSmoothing(Bridge):
 
     @torch.no_grad()
     def _search(self) -> None:
+        """Find the votes of every state that was written; the last of the W + 1 rows kept is that of no state."""
         following = self._next_items().cpu()
-        users = F.pad((following == 0).long().cumsum(0)[:-1], (1, 0))  # [R], rows of a user end where nothing follows
-        rows = self._store.written("llm", "user").nonzero().flatten()
+        users = F.pad((following == 0).long().cumsum(0)[:-1], (1, 0))  # [R], a user ends where nothing follows
+        rows = self._store.written("llm", "user").nonzero().flatten()  # [W]
         voting = rows[following[rows] > 0]
         count = min(self.neighbours, max(1, len(voting)))
-        self._items = torch.zeros(len(following), count, dtype=torch.long)
-        self._shares = torch.zeros(len(following), count)
+        self._places = torch.full((len(following),), -1)
+        self._places[rows] = torch.arange(len(rows))
+        self._items = torch.zeros(len(rows) + 1, count, dtype=torch.long)
+        self._shares = torch.zeros(len(rows) + 1, count)
         if not len(voting):
             return
-        cosines, found = _nearest(self._unit(voting), self._unit(rows), count + OWN_STATES)
-        votes = voting[found.clamp_min(0)]
-        cosines[(found < 0) | (users[votes] == users[rows][:, None])] = -torch.inf
-        best = cosines.topk(count, dim=1)
-        self._items[rows] = following[votes.gather(1, best.indices)]
-        self._shares[rows] = (best.values / self.temperature).softmax(dim=1).nan_to_num(0.0)
+        index = _index(self._unit(voting).numpy())
+        most = min(len(voting), count + int(torch.bincount(users[voting]).max()))  # a user's own do not vote
+        step = max(1, CHUNK_ELEMENTS // most)
+        for first in range(0, len(rows), step):
+            chosen = rows[first : first + step]
+            cosines, found = map(torch.from_numpy, index.search(self._unit(chosen).numpy(), most))  # [., most]
+            votes = voting[found.clamp_min(0)]
+            cosines[(found < 0) | (users[votes] == users[chosen][:, None])] = -torch.inf
+            best = cosines.topk(count, dim=1)
+            found_here = slice(first, first + len(chosen))
+            self._items[found_here] = following[votes.gather(1, best.indices)]
+            self._shares[found_here] = (best.values / self.temperature).softmax(dim=1).nan_to_num(0.0)
 
     def _unit(self, rows: Tensor) -> Tensor:
         return F.normalize(self._store.read("llm", "user", rows).float(), dim=1)
-
-
-def _nearest(among: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Cosines and places of the nearest of ``among`` [A, P] for each of ``queries`` [R, P]; place -1: none."""
-    cosines, found = _index(among.numpy()).search(queries.numpy(), min(count, len(among)))
-    return torch.from_numpy(cosines), torch.from_numpy(found)
 
 
 def _index(vectors: np.ndarray) -> Any:

@@ -60,12 +60,10 @@ SIDES: dict[Arm, tuple[Side, ...]] = {
 
 NOT_THE_BRIDGES = {
     "store": {"momentum"},
-    "distill": {"weight_by"},
     "mformer": {"sources"},
     "knowledge_adapter": {"user_request", "item_request", "history_items", "new_tokens", "encode_tokens"},
 }
-"""Settings that are the store's own or the trainer's, become the exchange's other ID models, or say how knowledge is
-written."""
+"""Settings that are the store's own, become the exchange's other ID models, or say how knowledge is written."""
 
 
 def enabled_settings(config: BridgesConfig, arm: Arm) -> dict[str, dict[str, object]]:
@@ -315,6 +313,7 @@ def create_exchange(
     if id_model is not None and recommender is not None:
         bridges = _bridges(config, data, store, id_model, recommender, others)
         _check_states([*([id_model] if isinstance(id_model, IDModel) else []), *others], bridges)
+        _check_rows(id_model, bridges)
     for bridge in bridges.values():
         bridge.to(device)
     exchange = Exchange(store, bridges, DIRECTIONS[config.arm], id_model, data.fingerprint, list(others))
@@ -376,6 +375,14 @@ def _check_states(id_models: Sequence[IDModel | ClickModel], bridges: Mapping[st
                 f"ID model {model.settings.model} scores items without a user state that bridges could read; "
                 f"switch off what needs one ({switches}) or take another ID model"
             )
+
+
+def _check_rows(id_model: IDModel | ClickModel, bridges: Mapping[str, Bridge]) -> None:
+    if "attended_history" in bridges and isinstance(id_model, IDModel) and not id_model.causal:
+        raise UserError(
+            f"ID model {id_model.settings.model} has a state after each user's last item only, and prompts that train "
+            "end earlier; switch off bridges.attended_history.enabled=false or take another ID model"
+        )
 
 
 def _attach_features(id_model: IDModel | ClickModel, exchange: Exchange) -> None:

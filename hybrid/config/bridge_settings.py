@@ -161,7 +161,8 @@ class DistillConfig:
     makes it another teacher."""
     weight_by: Literal["setting", "blend"] = "setting"
     """blend: either weight is multiplied by min(1, 2 s), s the teacher's share in that blend of both rankings which is
-    best on validation, found before each phase once both sides have learned: who adds nothing does not teach."""
+    best on validation, found before each phase once both sides have learned: who adds nothing does not teach.
+    Only with teacher=other."""
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
     teacher: Literal["other", "self", "peer"] = "other"

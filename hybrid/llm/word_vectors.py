@@ -32,7 +32,9 @@ def count_words(texts: Sequence[str], width: int) -> Tensor:
     weights = words.transform(["", *texts[1:]])
     rank = min(width, *weights.shape)
     vectors = torch.zeros(len(texts), width)
-    vectors[:, :rank] = torch.from_numpy(TruncatedSVD(rank, random_state=0).fit_transform(weights)).float()
+    one_word = weights.shape[1] == 1
+    reduced = weights.toarray() if one_word else TruncatedSVD(rank, random_state=0).fit_transform(weights)
+    vectors[:, :rank] = torch.from_numpy(reduced).float()
     told = torch.from_numpy(np.asarray(weights.sum(axis=1)).ravel() > 0)
     vectors[~told] = vectors[told].mean(dim=0)
     return vectors

@@ -7,7 +7,7 @@ for the same: it depends on the data, on the ID side's settings and on the seed,
 import logging
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -27,8 +27,21 @@ from hybrid.training.monitor import Monitor
 from hybrid.training.source_training import learner_alone, train_source
 from hybrid.whole_files import written_beside
 from idmodels.contract import IDModel
+from idmodels.precision import choose_dtype
 
 log = logging.getLogger(__name__)
+
+LIBRARIES = ("torch", "recbole", "torch-geometric")
+"""Whose code trains ID models beside our own."""
+
+
+def _code() -> str:
+    files = [path for package in (hybrid, idmodels) for path in Path(package.__path__[0]).rglob("*.py")]
+    return short_hash(*sorted(file_sha256(path) for path in files))
+
+
+CODE = _code()
+"""Of our packages when this one is imported: after a change of either a model is trained anew."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +91,23 @@ def _key(system: System, units: int, seed: int) -> str:
     """Stands for everything that the model depends on, also what decides how its products are rounded."""
     config, schedule = system.config, system.config.train.schedule
     how = (units, schedule.rounds, schedule.unit, schedule.id_length, seed)
-    where = (system.device.type, torch.get_num_threads(), torch.__version__, _code())
+    where = (_processor(config, system.device), torch.get_num_threads(), CODE, *map(_version, LIBRARIES))
     return short_hash(
         system.data.fingerprint, asdict(config.id), asdict(config.train.id), _protocol(config), how, where
     )
 
 
-@cache
-def _code() -> str:
-    """Of the packages that train it: after a change of either it is trained anew."""
-    files = [path for package in (hybrid, idmodels) for path in Path(package.__path__[0]).rglob("*.py")]
-    return short_hash(*sorted(file_sha256(path) for path in files))
+def _processor(config: Config, device: torch.device) -> tuple[object, ...]:
+    """What decides how products are rounded."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return device.type, name, choose_dtype(config.train.id.precision, device)
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _protocol(config: Config) -> tuple[object, ...]:

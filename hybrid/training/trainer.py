@@ -385,16 +385,17 @@ class Trainer(BaseTrainer[System]):
         return Peer(self.system, self.run) if wanted else None
 
     def _phase(self, turn: Turn) -> None:
-        if not turn.done and not self.learners[turn.side].batches_done:
+        # A phase of epochs begins with an epoch, one of steps anywhere.
+        in_epoch = self.schedule.unit == "epochs" and self.learners[turn.side].batches_done
+        if not turn.done and not in_epoch:
             self._weigh_lessons()
         super()._phase(turn)
 
     def _weigh_lessons(self) -> None:
         """Before a phase: how much either side is taught, by what its teacher adds to it on validation."""
-        distill, settings = self.system.exchange.bridges.get("distill"), self.config.bridges.distill
-        if distill is None or settings.weight_by == "setting" or settings.teacher != "other":
-            return
-        if not all(learner.steps for learner in self.learners.values()):
+        distill = self.system.exchange.bridges.get("distill")
+        wanted = isinstance(distill, MutualDistillation) and distill.weighed
+        if not wanted or not all(learner.steps for learner in self.learners.values()):
             return
         share = cast(Validator, self.validator).best_share()
         log.info("best blend of both sides on validation: %.0f %% of it the id side", 100 * share)

@@ -113,7 +113,7 @@ class Validator:
             )
 
     def _prompt(self, history: np.ndarray) -> str:
-        """What the LLM reads of a history, soft tokens left out."""
+        """The newest items of a history, as a prompt that reads titles has them."""
         prompt = self.config.llm.prompt
         titles = [self.system.data.item_text[item] for item in history[-prompt.history_items :]]
         return "\n- ".join([prompt.instruction, *titles])

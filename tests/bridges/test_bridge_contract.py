@@ -41,6 +41,7 @@ SETTINGS = {
         "teacher": "other",
         "positions": 0,
         "llm_from_round": 1,
+        "weight_by": "blend",
     },
 }
 NEXT_ITEMS = torch.tensor([4, 9, 2, 7, 0] * 10)

@@ -185,7 +185,8 @@ def test_the_llm_is_taught_from_its_round_on_and_the_id_side_always(full_store):
     ("id_share", "of_id", "of_llm"), [(0.0, 1, 0), (0.2, 1, 0.4), (0.5, 1, 1), (0.7, 0.6, 1), (1.0, 0, 1)]
 )
 def test_who_adds_little_to_the_best_blend_teaches_little(full_store, id_share, of_id, of_llm):
-    bridge, batches = make(full_store), {"id": batch_of([3, 7]), "llm": batch_of([3, 7], width=12)}
+    bridge = make(full_store, weight_by="blend")
+    batches = {"id": batch_of([3, 7]), "llm": batch_of([3, 7], width=12)}
     full = {side: bridge.loss(side, batch).item() for side, batch in batches.items()}
     bridge.weigh(id_share)
     for side, share in (("id", of_id), ("llm", of_llm)):
@@ -193,9 +194,16 @@ def test_who_adds_little_to_the_best_blend_teaches_little(full_store, id_share, 
         assert (loss.item() if share else loss) == (pytest.approx(share * full[side]) if share else None)
     metrics = bridge.metrics()
     assert (metrics["share_id"], metrics["share_llm"]) == pytest.approx(((1 + of_id) / 2, (1 + of_llm) / 2))  # means
-    again = make(full_store)
+    again = make(full_store, weight_by="blend")
     again.load_state_dict(bridge.state_dict())
     assert torch.equal(again.shares, bridge.shares)
+
+
+@pytest.mark.parametrize("settings", [{}, {"weight_by": "blend", "teacher": "self"}])
+def test_nothing_is_weighed_unless_asked_for_and_taught_by_the_other_side(full_store, settings):
+    bridge = make(full_store, **settings)
+    assert not bridge.weighed
+    assert "shares" not in bridge.state_dict()
 
 
 def test_nothing_to_learn_from(store, full_store, put):
@@ -226,7 +234,7 @@ def test_item_matrix_is_read_again_at_refresh(full_store, put):
 
 def test_metrics_are_means_since_the_last_call(put):
     _, metrics = tiny(put, [1.0, 2.0], [2.0, 1.0])
-    assert set(metrics) == {"kl_id", "weight_mean", "agreement", "share_id"}
+    assert set(metrics) == {"kl_id", "weight_mean", "agreement"}
     assert metrics["weight_mean"] == 1.0
 
 

@@ -1,5 +1,7 @@
 """Targets smoothed by sequences: the votes of the nearest states of other users, and the loss that they make."""
 
+import sys
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -108,9 +110,27 @@ def test_many_states_are_searched_by_clusters(put, monkeypatch):
     put(store, "llm", "user", states, list(range(users * 2)))
     rows = torch.arange(0, users * 2, 2)
     exact = spread(*make(store, next_items, neighbours=1).votes(rows))
+    assert sequence_smoothing._index(states.numpy()).__class__.__name__ == "IndexFlatIP"
     monkeypatch.setattr(sequence_smoothing, "EXACT_ROWS", 100)
+    assert sequence_smoothing._index(states.numpy()).__class__.__name__ == "IndexIVFFlat"
     assert torch.equal(spread(*make(store, next_items, neighbours=1).votes(rows)), exact)
     assert torch.equal(exact.argmax(dim=1), next_items[rows])  # the neighbour's user has the same next item
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 22])
+def test_a_users_own_states_leave_room_for_those_of_others_however_many_they_are(put, monkeypatch, chunk):
+    monkeypatch.setattr(sequence_smoothing, "CHUNK_ELEMENTS", chunk)
+    users, each, width = 4, 100, 8
+    next_items = torch.arange(users * each) % 29 + 1
+    next_items[each - 1 :: each] = 0
+    states = torch.eye(users, width).repeat_interleave(each, dim=0) + torch.rand(users * each, width) * 0.1
+    store = ExchangeStore(N_ITEMS, users * each, "map", momentum=0.0)
+    put(store, "llm", "user", states, list(range(users * each)))
+    monkeypatch.setattr(sys.modules[__name__], "PER_USER", each)
+    rows = torch.tensor([0, 150, 399])
+    found = spread(*make(store, next_items).votes(rows))
+    wanted = [brute_force(store, int(row), 4, 0.1, next_items) for row in rows]
+    torch.testing.assert_close(found, torch.stack(wanted), atol=1e-4, rtol=1e-3)
 
 
 def test_nothing_to_learn(full_store, put):

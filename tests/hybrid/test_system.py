@@ -114,3 +114,10 @@ def test_attention_crosses_to_the_llm_only_and_by_another_users_states_where_the
     assert exchange.attention(rows, torch.ones(1, 1, dtype=torch.long)).item() == other.item() != rows.item()
     assert build_system(tiny("arm=llm2id", *ATTENDED), data).exchange.attention is None
     assert build_system(tiny(), data).exchange.attention is None
+
+
+def test_attention_is_refused_with_a_model_that_has_no_states_inside_a_history(tiny):
+    config = tiny(*ATTENDED, "id.model=bert4rec")
+    data = split_training(prepare(config.data), config.data)
+    with pytest.raises(UserError, match=r"bert4rec has a state after each user's last item only"):
+        build_system(config, data)

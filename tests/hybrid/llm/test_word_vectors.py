@@ -31,6 +31,11 @@ def test_items_without_a_word_get_the_mean_of_the_others():
     assert all(torch.allclose(found[row], mean) for row in (0, 2, 3))
 
 
+def test_one_word_is_a_vector_too():
+    found = count_words(["", "red", "red red", "?!"], 4)
+    assert found[1:].tolist() == [[1.0, 0, 0, 0]] * 3
+
+
 def test_texts_without_a_word_are_refused():
     with pytest.raises(UserError, match="no item text has a word"):
         count_words(["word", "?!", ""], 8)

@@ -1,5 +1,6 @@
 """A plain model beside a run is trained once for all runs that need the same one."""
 
+import json
 import logging
 
 import pytest
@@ -12,6 +13,7 @@ from hybrid.system import build_system
 from hybrid.training import plain_models
 from hybrid.training.plain_models import _key, plain_model
 from hybrid.training.run_directory import read_json
+from idmodels.saved import load_id_model
 
 ALONE = ("arm=llm2id", "bridges.mformer.enabled=false", "bridges.store.enabled=false", "train.schedule.rounds=1")
 SHORT = ("arm=id_only", "train.schedule.id_length=3", "train.id.average=0.9")
@@ -81,8 +83,18 @@ def test_nothing_of_the_llm_does(own):
 def test_other_code_trains_another(own, monkeypatch):
     system = system_of(own())
     before = _key(system, 6, 1)
-    monkeypatch.setattr(plain_models, "_code", lambda: "changed")
+    monkeypatch.setattr(plain_models, "CODE", "changed")
     assert _key(system, 6, 1) != before
+
+
+def test_a_run_with_a_model_from_the_cache_is_the_one_without(tiny, tmp_path):
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    runs = [train_run(tiny(f"name={name}", cache, "arm=both")) for name in ("cold", "warm")]
+    records = [[json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()] for run in runs]
+    cold, warm = ([{**record, "seconds": 0} for record in of_run] for of_run in records)
+    assert cold == warm
+    models = [load_id_model(run.best_id)[0].state_dict() for run in runs]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
 
 
 def test_a_damaged_file_is_trained_again_and_written_over(own, tmp_path):

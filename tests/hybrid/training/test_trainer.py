@@ -25,6 +25,12 @@ DRAWING = [
     "bridges.distill.positions=3",
 ]
 """Bridges whose losses have random draws of their own."""
+LATE = [
+    "bridges.sequence_smoothing.enabled=true",
+    "bridges.attended_history.enabled=true",
+    "bridges.distill.weight_by=blend",
+]
+"""What depends on what a side wrote, or was, when its last phase ended."""
 
 
 def make_trainer(config, path, resume=False):
@@ -135,6 +141,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, 
         f"train.id.average={average}",
         f"train.llm.average={average}",
         *DRAWING,
+        *LATE,
     )
     whole = make_trainer(config, tmp_path / "whole")
     expected = whole.train()
@@ -350,6 +357,16 @@ def shares_asked(monkeypatch):
     asked = []
     monkeypatch.setattr(Validator, "best_share", lambda self: asked.append(1) or 1.0)
     return asked
+
+
+@pytest.mark.parametrize(("id_length", "llm_length", "looked"), [(7, 4, 4), (7, 5, 4), (3, 2, 4)])
+def test_the_blend_is_looked_for_before_every_phase_of_steps_too(
+    tiny, tmp_path, shares_asked, id_length, llm_length, looked
+):
+    lengths = [f"train.schedule.id_length={id_length}", f"train.schedule.llm_length={llm_length}"]
+    settings = ["train.schedule.unit=steps", "train.schedule.rounds=3", "bridges.distill.weight_by=blend", *lengths]
+    make_trainer(tiny("train.id.patience=0", "train.llm.patience=0", *settings), tmp_path / "run").train()
+    assert len(shares_asked) == looked
 
 
 def test_who_adds_nothing_to_the_blend_does_not_teach_in_a_resumed_run_either(tiny, tmp_path, shares_asked):
