@@ -176,8 +176,8 @@ class Exchange:
         """The bridges' losses on the learner's batch, by bridge name; empty where that direction is closed."""
         if WAY_TO[learner] not in self.directions:
             return {}
-        if learner == "llm" and self.other_users is not None:
-            batch = replace(batch, rows=self.other_users.rows(batch.rows))
+        if learner == "llm":
+            batch = replace(batch, rows=self._whose(batch.rows))
         found = {name: bridge.loss(learner, batch) for name, bridge in self._active().items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
@@ -197,8 +197,7 @@ class Exchange:
 
     def features_losses(self, features: TopFeatures) -> dict[str, Tensor]:
         """The bridges' losses on the LLM's top-layer features, by bridge name."""
-        if self.other_users is not None:
-            features = replace(features, rows=self.other_users.rows(features.rows))
+        features = replace(features, rows=self._whose(features.rows))
         found = {name: bridge.features_loss(features) for name, bridge in self.feature_readers().items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
@@ -281,9 +280,8 @@ class Exchange:
     def context(self, batch: PromptBatch) -> PromptContext:
         """What the bridges may know while they fill the slots of ``batch``."""
         assert isinstance(self.id_model, IDModel)  # bridges with slots exist only in arms with both sides, for rankings
-        items, rows = batch.id_items, batch.user_rows
+        items, rows = batch.id_items, self._whose(batch.user_rows)
         if self.other_users is not None:
-            rows = self.other_users.rows(rows)
             theirs = self.other_users.histories(rows, items.shape[1])
             items = torch.where((rows >= 0)[:, None], theirs, items)  # an item read as a history has no other user
         if self.reads_id_states():
