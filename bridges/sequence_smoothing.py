@@ -96,30 +96,31 @@ class SequenceSmoothing(Bridge):
 
     @torch.no_grad()
     def _search(self) -> None:
-        """Find the votes of every state that was written; the last of the W + 1 rows kept is that of no state."""
+        """Find the votes of each of the W states that were written; of the W + 1 rows kept the last is of no state."""
         following = self._next_items().cpu()
-        users = F.pad((following == 0).long().cumsum(0)[:-1], (1, 0))  # [R], a user ends where nothing follows
         rows = self._store.written("llm", "user").nonzero().flatten()  # [W]
         voting = rows[following[rows] > 0]
-        count = min(self.neighbours, max(1, len(voting)))
         self._places = torch.full((len(following),), -1)
         self._places[rows] = torch.arange(len(rows))
-        self._items = torch.zeros(len(rows) + 1, count, dtype=torch.long)
-        self._shares = torch.zeros(len(rows) + 1, count)
-        if not len(voting):
-            return
-        index = _index(self._unit(voting).numpy())
+        kept = len(rows) + 1, min(self.neighbours, max(1, len(voting)))
+        self._items, self._shares = torch.zeros(kept, dtype=torch.long), torch.zeros(kept)
+        if len(voting):
+            self._vote(rows, voting, following)
+
+    def _vote(self, rows: Tensor, voting: Tensor, following: Tensor) -> None:
+        """The votes of the states ``voting`` for those of ``rows`` [W], a part at a time."""
+        users = F.pad((following == 0).long().cumsum(0)[:-1], (1, 0))  # [R], a user ends where nothing follows
+        index, count = _index(self._unit(voting).numpy()), self._items.shape[1]
         most = min(len(voting), count + int(torch.bincount(users[voting]).max()))  # a user's own do not vote
-        step = max(1, CHUNK_ELEMENTS // most)
-        for first in range(0, len(rows), step):
+        for first in range(0, len(rows), step := max(1, CHUNK_ELEMENTS // most)):
             chosen = rows[first : first + step]
             cosines, found = map(torch.from_numpy, index.search(self._unit(chosen).numpy(), most))  # [., most]
             votes = voting[found.clamp_min(0)]
             cosines[(found < 0) | (users[votes] == users[chosen][:, None])] = -torch.inf
             best = cosines.topk(count, dim=1)
-            found_here = slice(first, first + len(chosen))
-            self._items[found_here] = following[votes.gather(1, best.indices)]
-            self._shares[found_here] = (best.values / self.temperature).softmax(dim=1).nan_to_num(0.0)
+            places = self._places[chosen]
+            self._items[places] = following[votes.gather(1, best.indices)]
+            self._shares[places] = (best.values / self.temperature).softmax(dim=1).nan_to_num(0.0)
 
     def _unit(self, rows: Tensor) -> Tensor:
         return F.normalize(self._store.read("llm", "user", rows).float(), dim=1)
