@@ -39,11 +39,11 @@ def test_a_cycle_is_learnt(ordered_name: str, small_settings: SmallSettings) -> 
 def test_two_communities_are_learnt(name: str, small_settings: SmallSettings) -> None:
     # Users of items 1..6 and users of items 7..12, in an order without meaning: what they miss of theirs comes first.
     random = np.random.default_rng(0)
-    items = np.concatenate([random.permutation(6)[:5] + 1 + 6 * (user % 2) for user in range(60)])
-    ends = np.arange(1, 61) * 5
+    items = np.concatenate([random.permutation(6)[:5] + 1 + 6 * (user % 2) for user in range(240)])
+    ends = np.arange(1, 241) * 5
     torch.manual_seed(0)
     model = create_id_model(N_ITEMS, small_settings(name, width=16, inner_width=32))
-    fit(model, IDBatches(items, ends - 5, ends, max_length=6, batch_targets=60, seed=0), epochs=40, learning_rate=1e-2)
+    fit(model, IDBatches(items, ends - 5, ends, max_length=6, batch_targets=240, seed=0), epochs=40, learning_rate=1e-2)
     scores = last_states(model.eval(), torch.tensor([[1, 3, 5, 6], [10, 8, 9, 7]]), torch.tensor([4, 4]))
     scores = scores @ model.item_table().T
     assert scores[0, [2, 4]].min() > scores[0, 7:].max()
