@@ -22,6 +22,7 @@ from bridges.errors import BridgeError
 from bridges.protocols import Bridge, Direction, Kind, Place, ScoredBatch, Side
 from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
+from bridges.target_pull import target_pull
 
 EXACT_ROWS = 1 << 16
 """So many states are compared one by one; of more, FAISS compares those of the nearest clusters."""
@@ -31,7 +32,7 @@ CHUNK_ELEMENTS = 1 << 22
 
 
 class SequenceSmoothing(Bridge):
-    """Adds what turns a softmax cross-entropy with hard targets into the one with smoothed targets, see `smoothing`.
+    """Adds what turns a softmax cross-entropy with hard targets into the one with smoothed targets, see `target_pull`.
 
     ``next_items`` gives, [R], the item after each train interaction of the same user, 0 after the last. Neighbours are
     looked for when the ID side first learns after the LLM has written its states. Has no parameters. Raises BridgeError
@@ -71,10 +72,7 @@ class SequenceSmoothing(Bridge):
         if learner != "id" or not self.weight or not self._store.has("llm", "user"):
             return None
         items, shares = self.votes(batch.rows)
-        with torch.autocast(batch.states.device.type, enabled=False):
-            table, states = batch.item_matrix.float(), batch.states.float()
-            near = F.embedding_bag(items, table, per_sample_weights=shares, mode="sum")  # [M, P]
-            pull = ((F.embedding(batch.targets, table) - near) * states).sum(dim=1) * shares.any(dim=1)  # [M]
+        pull = target_pull(batch, items, shares)  # [M]
         self._means.add("pull", pull)
         self._means.add("target_share", (shares * (items == batch.targets[:, None])).sum(dim=1))
         return self.weight * pull.mean()

@@ -7,22 +7,21 @@ interactions.
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bridges.errors import BridgeError
 from bridges.protocols import Direction, Place, ScoredBatch, Side
 from bridges.running import RunningMeans
 from bridges.sharing import ExchangeStore
+from bridges.target_pull import target_pull
 from bridges.text_neighbours import TextGraphBridge, TextNeighbours
 
 
 class SmoothedTargets(TextGraphBridge):
     """Adds what turns a softmax cross-entropy with hard targets into the one with smoothed targets.
 
-    The normaliser is the same in both, so the difference is ``w (e_t - sum_i p(i | t) e_i) . s``, a few products per
-    position. Raises BridgeError for settings out of range.
+    The difference is ``w (e_t - sum_i p(i | t) e_i) . s``, see `target_pull`. Raises BridgeError for settings out of
+    range.
     """
 
     name: ClassVar[str] = "smoothing"
@@ -48,12 +47,8 @@ class SmoothedTargets(TextGraphBridge):
         """Mean over the positions of ``w (e_t - sum_i p(i | t) e_i) . s``; None for the LLM and without neighbours."""
         if learner != "id" or not self.near.ready:
             return None
-        with torch.autocast(batch.states.device.type, enabled=False):
-            table, states = batch.item_matrix.float(), batch.states.float()
-            near = self.near.mean_of(table, batch.targets)  # [M, P]
-            known = self.near.shares[batch.targets].any(dim=1)  # of others the target stays hard
-            pull = ((F.embedding(batch.targets, table) - near) * states).sum(dim=1) * known  # [M]
-        self._means.add("pull", pull.detach())
+        pull = target_pull(batch, self.near.ids[batch.targets], self.near.shares[batch.targets])  # [M]
+        self._means.add("pull", pull)
         return self.weight * pull.mean()
 
     def metrics(self) -> dict[str, float]:

@@ -58,10 +58,9 @@ class TextNeighbours(nn.Module):
         self.shares[~told] = 0
         self.ready = True
 
-    def mean_of(self, table: Tensor, items: Tensor | None = None) -> Tensor:
-        """Weighted mean of the neighbours' rows of ``table`` [N, P], for ``items`` [M] (none: all), [M, P]."""
-        ids, shares = (self.ids, self.shares) if items is None else (self.ids[items], self.shares[items])
-        return F.embedding_bag(ids, table, per_sample_weights=shares.to(table.dtype), mode="sum")
+    def mean_of(self, table: Tensor) -> Tensor:
+        """Weighted mean of every item's neighbours' rows of ``table`` [N, P], [N, P]."""
+        return F.embedding_bag(self.ids, table, per_sample_weights=self.shares.to(table.dtype), mode="sum")
 
 
 def _forget_seen(module: nn.Module, _: object) -> None:

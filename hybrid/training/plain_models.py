@@ -1,7 +1,7 @@
 """Plain ID models that are trained beside a run, and kept in the cache for every other run that needs the same one.
 
-A joint run has one for its safeguard, and the rows of an ablation, the controls and the seeds of the LLM side all ask
-for the same: it depends on the data, on the ID side's settings and on the seed, and on nothing of the LLM.
+A joint run has one for its safeguard, and the rows of an ablation and the controls all ask for the same: it depends on
+the data, on the ID side's settings and on the seed, and on nothing of the LLM.
 """
 
 import logging
