@@ -15,8 +15,8 @@ class IDSettings:
     """Shape of an ID model; names a model does not use are ignored by it."""
 
     model: str = "sasrec"
-    """Name in the registry: bert4rec, bsarec, gru4rec, lightgcn, sasrec, srgnn, recbole:NAME (any of RecBole's
-    sequential models)."""
+    """Name in the registry: bert4rec, bsarec, gru4rec, lightgcn, sasrec, srgnn, recbole:NAME (one of RecBole's
+    sequential models, see docs/recbole_zoo.md)."""
     width: int = 64
     """Width D of an item vector and of a state."""
     max_length: int = 50

@@ -30,7 +30,8 @@ def settings(cls: type = Config, prefix: str = "") -> Iterator[Setting]:
             yield from settings(cast(type, kind), f"{prefix}{item.name}.")
         else:
             default = item.default_factory() if item.default_factory is not MISSING else item.default
-            yield Setting(f"{prefix}{item.name}", _kind(kind), default, texts.get(item.name, ""))
+            what = f"{_first_paragraph(cls)} " if item.name == "enabled" else ""
+            yield Setting(f"{prefix}{item.name}", _kind(kind), default, what + texts.get(item.name, ""))
 
 
 @cache
@@ -59,7 +60,13 @@ def reference() -> str:
 
 
 def _shown(default: object) -> str:
-    return ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    text = ", ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return text.replace("\n", "\\n")  # a line end would end the row
+
+
+def _first_paragraph(cls: type) -> str:
+    """What a switch switches."""
+    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
 
 
 def _own_docs(cls: type) -> dict[str, str]:

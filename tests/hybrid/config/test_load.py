@@ -126,6 +126,17 @@ def test_every_setting_has_a_help_text():
     assert len(set(keys)) == len(keys)
 
 
+def test_a_bridges_switch_says_what_it_switches():
+    (switch,) = [item.help for item in settings() if item.key == "bridges.smoothing.enabled"]
+    assert "the ID model learns a little of the items whose text is near" in switch
+
+
+def test_every_setting_is_one_row_of_the_reference_page():
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [item.key for item in settings()]
+    assert all(row.endswith("|") for row in rows)
+
+
 def test_the_reference_page_is_up_to_date():
     page = Path(__file__).parents[3] / "docs" / "configuration.md"
     assert page.read_text(encoding="utf-8") == reference(), (
