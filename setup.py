@@ -22,6 +22,7 @@ REQUIRED = [
     "pydantic>=2.9",
     "pyyaml>=6.0",
     "tqdm>=4.66",
+    "filelock>=3.13",
     # RecBole 1.2.1 pins ray<=2.6.3, which has no build for Python 3.12 and newer: there the scripts
     # install RecBole without its dependencies, and the ones it really imports are listed below.
     "recbole>=1.2.1; python_version < '3.12'",

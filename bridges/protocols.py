@@ -94,6 +94,9 @@ class Bridge(nn.Module):
     reads_features: ClassVar[bool] = False
     """Whether it reads the LLM's top-layer features: the three hooks that take them are called."""
 
+    written: ClassVar[frozenset[str]] = frozenset()
+    """Buffers that hold what it has written to the store: where its weights go back to their best, these do not."""
+
     @property
     def trained_by(self) -> Side | None:
         """The side whose optimiser trains its parameters: the receiving one, unless it says otherwise."""

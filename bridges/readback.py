@@ -34,6 +34,7 @@ class ReadBack(Bridge):
     place: ClassVar[Place] = "features"
     reads_features: ClassVar[bool] = True
     needs_id_states: ClassVar[bool] = True
+    written: ClassVar[frozenset[str]] = frozenset({"offset", "user_offset"})
 
     def __init__(
         self,

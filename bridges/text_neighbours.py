@@ -50,8 +50,11 @@ class TextNeighbours(nn.Module):
         if self._seen == (newest := store.writes("llm", "text")):
             return
         self._seen = newest
-        vectors = self.whitening(store.read("llm", "text"))
-        told = vectors.norm(dim=1) > NOTHING
+        raw = store.read("llm", "text")
+        vectors = self.whitening(raw)
+        # Without text an item has the vector of padding, row 0: the mean of the others, which the axes, once they are
+        # older than the vectors, do not map to zero.
+        told = (vectors.norm(dim=1) > NOTHING) & (raw != raw[0]).any(dim=1)
         cosines, ids = nearest_items(F.normalize(vectors, dim=1), self.ids.shape[1], told)
         self.ids.copy_(ids)
         self.shares.copy_((cosines / self.temperature).softmax(dim=1).nan_to_num(0.0))

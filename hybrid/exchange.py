@@ -258,7 +258,11 @@ class Exchange:
         return {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
 
     def load_bridge_state(self, state: dict[str, Tensor], side: Side | None = None) -> None:
-        """Load `bridge_state`, of all bridges or of those that ``side`` trains; UserError where it is of others."""
+        """Load `bridge_state`, of all bridges or the weights of those that ``side`` trains.
+
+        Of the latter what they have written to the store stays as it is, like the store. UserError where the state is
+        of other bridges.
+        """
         saved, own = state.keys(), self.bridge_state().keys()
         if different := sorted(saved ^ own):
             raise UserError(f"saved bridges differ from this run's: {different[0]} is on one side only")
@@ -268,6 +272,8 @@ class Exchange:
             mine = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
             if mine.pop("rests"):
                 self.resting.add(name)
+            if side is not None:
+                mine |= {key: bridge.get_buffer(key) for key in bridge.written}
             bridge.load_state_dict(mine)
 
     def _id_states(self, model: IDModel, items: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     """Train one run to its end.
 
     Raises:
-        UserError: bad data or config, a directory that is taken, or, with ``resume``, one of another config or dataset.
+        UserError: bad data or config, a directory that is taken or that another process trains in, or, with ``resume``,
+            one of another config or dataset.
     """
     run = RunDirectory(Path(config.output_dir) / config.name)
     check_directory(run, config, resume)
@@ -52,14 +53,15 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     if run.config.exists():
         check_dataset(run, dataset.fingerprint)
     trainer = create_trainer(config, dataset)  # before anything is written: it may find the config impossible
-    if not run.config.exists():
-        run.create(config, dataset.fingerprint)
-    with log_file(run.log):
-        _tell_of_repeats(config, dataset)
-        trainer.start(run, resume)
-        results = trainer.train()
-        write_json(run.time, {"train_s": trainer.clock.seconds})
-        write_json(run.finished, results)
+    with run.held():
+        if not run.config.exists():
+            run.create(config, dataset.fingerprint)
+        with log_file(run.log):
+            _tell_of_repeats(config, dataset)
+            trainer.start(run, resume)
+            results = trainer.train()
+            write_json(run.time, {"train_s": trainer.clock.seconds})
+            write_json(run.finished, results)
     return run
 
 

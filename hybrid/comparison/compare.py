@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bridges.errors import BridgeError
 from hybrid.checkpoint_files import load_tensors
 from hybrid.comparison.blends import blend_rows, overlaps, side_pairs
 from hybrid.comparison.plan import Entry, Plan
@@ -18,6 +19,7 @@ from hybrid.evaluation.protocol import describe
 from hybrid.evaluation.rankings import ranks_file
 from hybrid.runs import LABELS, check_runs, finished_run, log
 from hybrid.training.run_directory import RunDirectory, read_json, write_json, write_text
+from idmodels.errors import IDModelError
 
 SIDES = ("id", "llm", "blend")
 
@@ -85,7 +87,7 @@ def _trained(plan: Plan, fingerprint: str) -> tuple[dict[tuple[str, int], RunDir
             for one in entry.configs:
                 if (entry.name, one.seed) not in runs:
                     runs[entry.name, one.seed] = finished_run(one, fingerprint)
-        except UserError as error:
+        except (UserError, BridgeError, IDModelError) as error:
             if entry.kind == "arm":
                 raise
             log.warning("%s left out: %s", entry.name, error)

@@ -75,7 +75,10 @@ def make_plan(
         joint, few = changed(config, {"arm": _joint(arms)}), extra_seeds or seeds
         if ablate:
             for name, overrides in ablations(joint).items():
-                entries.append(_entry(joint, name, name.replace("_", " "), "ablation", overrides, few))
+                try:
+                    entries.append(_entry(joint, name, name.replace("_", " "), "ablation", overrides, few))
+                except UserError as error:
+                    notes.append(f"{name} left out: {error}")
         for name in _chosen(controls):
             try:
                 entries += _control(joint, name, few, arms, seeds)

@@ -65,8 +65,9 @@ def intervals(
 ) -> dict[str, tuple[float, float]]:
     """Bootstrap percentile interval of each metric; equal seeds draw the same samples for every model.
 
-    Samples are redrawn with replacement; for UAUC, whose unit is the user, the users are. A redraw with one class only
-    is left out. Empty for no redraws.
+    Samples are redrawn with replacement, as if they did not depend on each other: where few users have many samples
+    each, intervals are too narrow. For UAUC, whose unit is the user, the users are redrawn. A redraw with one class
+    only is left out. Empty for no redraws.
     """
     random = np.random.default_rng(seed)
     by_user = per_user_auc(logits, labels, users)

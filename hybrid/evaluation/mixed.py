@@ -50,7 +50,7 @@ def _load_mixture(recommender: MixedRecommender, run: RunDirectory) -> None:
 def _measured_reference(model: IDModel, recommender: MixedRecommender, targets: Targets) -> dict[str, Any]:
     questions = recommender.questions.among_candidates(targets)
     started = time.perf_counter()
-    ranks = reference_ranks(model, targets, questions)
+    ranks = reference_ranks(model, targets, questions, recommender.config.evaluation.batch_users)
     seconds = time.perf_counter() - started
     return {
         "metrics": grouped_metrics(ranks, questions),

@@ -1,6 +1,6 @@
 """ID models on the very candidates that a language model ranks by title likelihood.
 
-Letters: M users, L history length, N items (row 0 is padding).
+Letters: M users, B of them at a time, L history length, N items (row 0 is padding).
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,21 @@ def load_references(names: Sequence[str], data: TrainingData) -> dict[str, IDMod
     return found
 
 
-def reference_ranks(model: IDModel, targets: Targets, questions: Sequence[Question]) -> Tensor:
-    """Rank of each target among the items listed, from 1, [M]; ties go against it, and one not listed is last."""
-    histories = targets.histories
-    items, lengths = padded_histories(histories.items, histories.starts, histories.ends, model.settings.max_length)
-    with inference(model):
-        scores = model.scores(items, lengths, torch.from_numpy(targets.users))  # [M, N]
-    return torch.tensor([_rank(row, question) for row, question in zip(scores, questions, strict=True)])
+def reference_ranks(model: IDModel, targets: Targets, questions: Sequence[Question], batch_users: int) -> Tensor:
+    """Rank of each target among the items listed, from 1, [M]; ties go against it, and one not listed is last.
+
+    The catalogue is scored for ``batch_users`` targets at a time, so memory does not grow with M.
+    """
+    histories, ranks = targets.histories, list[int]()
+    for first in range(0, len(targets), batch_users):
+        part = slice(first, first + batch_users)
+        items, lengths = padded_histories(
+            histories.items, histories.starts[part], histories.ends[part], model.settings.max_length
+        )
+        with inference(model):
+            scores = model.scores(items, lengths, torch.from_numpy(targets.users[part]))  # [B, N]
+        ranks += [_rank(row, question) for row, question in zip(scores, questions[part], strict=True)]
+    return torch.tensor(ranks)
 
 
 def _rank(scores: Tensor, question: Question) -> int:

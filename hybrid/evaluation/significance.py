@@ -1,10 +1,13 @@
 """Whether a gain is more than chance: a paired bootstrap over users and over seeds.
 
 Two recommenders are measured on the same M users with the same S seeds. A redraw takes S of the seeds and, apart from
-that, M of the users, both with replacement, and computes both means from them. Drawing users and seeds independently
-(the pigeonhole bootstrap, Owen 2007) does not understate the variance. With a single seed only users are drawn.
+that, M of the users, both with replacement, and computes both means from them, drawing users and seeds independently
+(the pigeonhole bootstrap, Owen 2007). Means of S redrawn seeds scatter by (S - 1) / S of the variance of S new ones,
+which is much for few: their distance from the mean of all seeds is stretched by sqrt(S / (S - 1)). With a single seed
+only users are drawn, and what is said holds for that seed.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +56,11 @@ def _redraw(values: np.ndarray, redraws: int, random: np.random.Generator) -> np
     """Means over redrawn seeds and users of values [2, S, M], [redraws, 2]."""
     by_user = np.ascontiguousarray(values.transpose(2, 0, 1))  # [M, 2, S]
     users, _, seeds = by_user.shape
-    means = np.empty((redraws, 2))
+    means, stretch = np.empty((redraws, 2)), math.sqrt(seeds / max(seeds - 1, 1))
     for number in range(redraws):
         of_seeds = by_user[random.integers(users, size=users)].mean(axis=0)  # [2, S]
-        means[number] = of_seeds[:, random.integers(seeds, size=seeds)].mean(axis=1)
+        centre = of_seeds.mean(axis=1)
+        means[number] = centre + stretch * (of_seeds[:, random.integers(seeds, size=seeds)].mean(axis=1) - centre)
     return means
 
 

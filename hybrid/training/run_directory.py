@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from hybrid.config.load import build_config, dump_config, read_yaml
 from hybrid.config.schema import Config
 from hybrid.data.known import KNOWN
@@ -46,6 +48,26 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.environment, environment(dataset_fingerprint))
             write_text(self.config, dump_config(config))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training here; a process that dies lets go.
+
+        Raises:
+            UserError: another process trains here, or the directory can't be written.
+        """
+        lock = FileLock(self.path / "training.lock", blocking=False)
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout:
+                message = f"{self.path}: another process is training this run; wait for it, or choose another name="
+                raise UserError(message) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def check(self) -> None:
         """Raise UserError where no run is here; the runs in the folders below are named."""

@@ -91,7 +91,7 @@ class Safeguard:
         record = read_json(self.record)
         plain = max(record["curve"][: None if epochs is None else max(epochs, 1)])
         lead = -math.inf if best is None else best - plain
-        if lead >= 0 and (last or lead > CLEAR * self._standard_error()):
+        if lead >= 0 and not self._settled(best) and (last or lead > CLEAR * self._standard_error()):
             return None
         log.warning("id side: %s, the plain model takes its place", "no clear gain" if lead >= 0 else "behind")
         self.system.exchange.rest(last)
@@ -99,6 +99,15 @@ class Safeguard:
         self.system.exchange.refresh()
         self.best = record["best"][self.config.evaluation.metric]
         return self._keep()
+
+    def _settled(self, best: float | None) -> bool:
+        """Whether this was decided before, in a run that ended before its state was saved: best/id is another's then.
+
+        ``best`` is the ID side's by that state, so it tells the plain model from one that took its place and was saved.
+        """
+        file = self.run.path / "best" / "id.json"
+        kept = read_json(file) if file.exists() else {}
+        return bool(kept.get("plain")) and kept[self.config.evaluation.metric] != best
 
     def _standard_error(self) -> float:
         """Of the mean difference, over the validation users, between the ID side's best and the plain model's."""

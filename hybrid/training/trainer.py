@@ -61,6 +61,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             learner.sleep()
         self.stopping = {side: EarlyStopping(learner.config.patience) for side, learner in self.learners.items()}
         self.prepared = False
+        self.encoded_epoch = -1
+        """LLM epoch that the items were last encoded for, where they are for every epoch."""
         self.safeguard: Safeguard | None = None
 
     def start(self, run: RunDirectory, resume: bool = False) -> None:
@@ -204,10 +206,21 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         return bool(fixed) and self.learners["llm"].epoch >= self.schedule.total("llm") - fixed
 
     def _begin_epoch(self, learner: Learner[Any]) -> None:
-        """Before the first batch of an LLM epoch: encode the items where they are encoded for every epoch."""
-        if learner.side == "llm" and self._encodes_by_epochs and learner.batches_done == 0 and not self._items_fixed:
-            self.system.encode_items(self.step)
-            self.system.exchange.refresh()
+        """Before the first batch of an LLM epoch: encode the items where they are encoded for every epoch.
+
+        Once: a run that goes on from a checkpoint between two epochs has done it.
+        """
+        if learner.side != "llm" or not self._encodes_by_epochs or learner.batches_done or self._items_fixed:
+            return
+        if self.encoded_epoch == learner.epoch:
+            return
+        awake = learner.awake
+        learner.sleep()  # what is exchanged is the mean of its weights, if one is kept
+        self.system.encode_items(self.step)
+        self.system.exchange.refresh()
+        if awake:
+            learner.wake()
+        self.encoded_epoch = learner.epoch
 
     def _start_fixed_epochs(self, learner: Learner[Any]) -> None:
         """Go back to the best weights and their item vectors, which stay from here on."""
@@ -314,6 +327,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             "sizes": self.monitor.sizes(),
             "seconds": self.clock.seconds,
             "safeguard": self.safeguard.state_dict() if self.safeguard else None,
+            "encoded_epoch": self.encoded_epoch,
         }
         write_json(directory / "state.json", state)
 
@@ -342,6 +356,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             for name, tensor in behind.items():
                 tensor.copy_(saved[name])
         self.schedule.load_state_dict(state["schedule"])
+        self.encoded_epoch = state.get("encoded_epoch", -1)
         if self.safeguard is not None and state.get("safeguard"):
             self.safeguard.load_state_dict(state["safeguard"])
         self.prepared = True

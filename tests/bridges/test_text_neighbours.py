@@ -55,6 +55,20 @@ def test_items_without_text_have_no_neighbours_and_are_none(store: ExchangeStore
     assert not silent[near.ids[~silent][1:]].any()
 
 
+def test_items_without_text_stay_nobodys_neighbours_when_the_llm_encodes_again(
+    store: ExchangeStore, put: Callable[..., None]
+) -> None:
+    silent = torch.arange(N_ITEMS) % 10 == 0  # padding and two items
+    near = TextNeighbours(N_ITEMS, LLM_WIDTH, neighbours=4, temperature=0.1, components=16)
+    first = torch.randn(N_ITEMS, LLM_WIDTH)
+    for step, vectors in enumerate((first, first + 0.5 * torch.randn(N_ITEMS, LLM_WIDTH)), start=1):
+        vectors[silent] = vectors[~silent].mean(dim=0)
+        put(store, "llm", "text", vectors, step=step)
+        near.refresh(store)
+        assert not near.shares[silent].any()
+        assert not silent[near.ids[~silent]].any()
+
+
 def test_texts_that_are_all_the_same_make_no_neighbours(store: ExchangeStore, put: Callable[..., None]) -> None:
     put(store, "llm", "text", torch.ones(N_ITEMS, LLM_WIDTH))
     near = TextNeighbours(N_ITEMS, LLM_WIDTH, neighbours=4, temperature=0.1, components=16)

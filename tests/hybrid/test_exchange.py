@@ -101,6 +101,20 @@ def test_state_of_other_bridges_is_refused(tiny):
         other.exchange.load_bridge_state(system.exchange.bridge_state())
 
 
+def test_going_back_to_a_sides_best_leaves_what_its_bridges_wrote_to_the_store(tiny):
+    system = make_system(tiny("bridges.readback.enabled=true"))
+    readback, state = system.exchange.bridges["readback"], system.exchange.bridge_state()
+    state = {name: value.clone() for name, value in state.items()}
+    with torch.no_grad():
+        readback.offset += 1.0
+        readback.item_head.bias += 1.0
+    system.exchange.load_bridge_state(state, "llm")
+    assert torch.equal(readback.offset, torch.ones_like(readback.offset))
+    assert torch.equal(readback.item_head.bias, state["readback.item_head.bias"])
+    system.exchange.load_bridge_state(state)
+    assert not readback.offset.any()
+
+
 def test_an_absent_device_is_an_error():
     with pytest.raises(UserError, match="accepted: auto, cpu, cuda, cuda:N"):
         choose_device("gpu")

@@ -6,12 +6,14 @@ import pytest
 import torch
 
 import hybrid.comparison.compare as compare_module
+from bridges.errors import BridgeError
 from hybrid.checkpoint_files import load_tensors
 from hybrid.comparison.compare import compare, write_comparison
 from hybrid.comparison.plan import make_plan
 from hybrid.errors import UserError
 from hybrid.evaluation.metrics import ranking_metrics
 from hybrid.runs import train_run
+from idmodels.errors import IDModelError
 
 SHORT = ("train.schedule.rounds=1", "train.schedule.id_length=1", "evaluation.bootstrap=50", "name=cmp")
 LESS = ("bridges.mformer.enabled=false", "bridges.store.enabled=false", "bridges.distill.enabled=false")
@@ -77,12 +79,13 @@ def test_a_blend_weighs_by_validation_and_ranks_the_test_part(tiny, monkeypatch)
     assert blend.values("hr@5") == [pytest.approx(ranking_metrics(ranks)["hr@5"])]
 
 
-def test_a_control_that_cannot_be_trained_is_left_out_with_a_note_and_an_arm_is_an_error(tiny, monkeypatch):
+@pytest.mark.parametrize("kind", [UserError, BridgeError, IDModelError])
+def test_a_control_that_cannot_be_trained_is_left_out_with_a_note_and_an_arm_is_an_error(tiny, monkeypatch, kind):
     train = compare_module.finished_run
 
     def refusing(config, fingerprint):
         if config.controls.item_text == "permuted" or config.id.width == 16:
-            raise UserError("this one diverged")
+            raise kind("this one diverged")
         return train(config, fingerprint)
 
     monkeypatch.setattr(compare_module, "finished_run", refusing)
@@ -91,5 +94,5 @@ def test_a_control_that_cannot_be_trained_is_left_out_with_a_note_and_an_arm_is_
     assert [row.kind for row in found.rows if row.side == "id"] == ["arm"]
     assert found.notes == ["control_item_text left out: this one diverged"]
     config = tiny(*SHORT, *LESS, "id.width=16")
-    with pytest.raises(UserError, match="this one diverged"):
+    with pytest.raises(kind, match="this one diverged"):
         compare(config, make_plan(config, ["id_only"], [1]))

@@ -49,6 +49,14 @@ def test_each_bridge_that_is_on_is_alone_once_and_left_out_once(config):
     }  # fmt: skip
 
 
+def test_an_ablation_that_makes_no_sense_is_left_out_with_a_note(config):
+    plan = make_plan(changed(config, {"bridges.distill.teacher": "self"}), ["both"], [1], ablate=True)
+    assert [entry.name for entry in plan.entries] == ["both", "only_distill", "without_store", "without_knowledge"]
+    assert [note.partition(" left out")[0] for note in plan.notes] == [
+        "only_store", "only_knowledge", "without_distill",
+    ]  # fmt: skip
+
+
 def test_bridges_of_a_closed_direction_are_no_ablation(config):
     assert set(ablations(changed(config, {"arm": "llm2id"}))) == {
         "only_knowledge", "only_distill", "without_knowledge", "without_distill",

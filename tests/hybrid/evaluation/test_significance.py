@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hybrid.evaluation.significance import paired_bootstrap
+from hybrid.evaluation.significance import _redraw, paired_bootstrap
 
 
 def test_two_users_have_three_outcomes():
@@ -21,7 +21,7 @@ def test_seeds_are_drawn_too():
     # every user gains 1 with the first seed and loses 1 with the second: only the seeds spread the mean
     new = np.array([[1.0] * 50, [-1.0] * 50])
     change = paired_bootstrap(np.zeros((2, 50)), new, 20_000, seed=1)
-    assert (change.low, change.high) == (-1.0, 1.0)
+    assert (change.low, change.high) == pytest.approx((-(2**0.5), 2**0.5))  # stretched by sqrt(S / (S - 1))
     assert change.p_value == pytest.approx(1.0)  # 3 in 4 redraws are at most zero, and 3 in 4 at least
 
 
@@ -36,6 +36,15 @@ def test_a_gain_of_every_user_with_every_seed_is_certain():
 def test_equal_sides_have_p_one_and_nothing_is_relative_to_zero():
     change = paired_bootstrap(np.zeros((2, 9)), np.zeros((2, 9)), 100, seed=1)
     assert (change.difference, change.p_value, change.relative, change.relative_low) == (0.0, 1.0, None, None)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_redrawn_seeds_scatter_as_new_ones_would(seeds):
+    of_seeds = np.random.default_rng(seeds).random(seeds)
+    values = np.stack([np.zeros((seeds, 4)), np.repeat(of_seeds[:, None], 4, axis=1)])  # all users alike
+    drawn = _redraw(values, 20_000, np.random.default_rng(1))[:, 1]
+    assert drawn.std() == pytest.approx(of_seeds.std(ddof=1) / seeds**0.5, rel=0.02)
+    assert drawn.mean() == pytest.approx(of_seeds.mean(), abs=0.01)
 
 
 def test_the_seed_decides_the_redraws():

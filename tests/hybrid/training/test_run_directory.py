@@ -17,6 +17,14 @@ def test_replaced_directory_holds_only_the_new(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
 
+def test_one_process_at_a_time_trains_a_run(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    with run.held(), pytest.raises(UserError, match="another process is training this run"), run.held():
+        pass
+    with run.held():
+        pass
+
+
 def test_failure_leaves_the_old_directory(tmp_path):
     target = tmp_path / "best"
     replace_directory(target, lambda path: (path / "a").write_text("1"))

@@ -144,6 +144,19 @@ def test_texts_stay_only_where_they_are_ahead_by_more_than_two_standard_errors(t
     assert trainer.system.exchange.resting == {"knowledge"}
 
 
+def test_a_run_that_broke_off_before_its_decision_was_saved_decides_alike(tiny, tmp_path, monkeypatch):
+    trainer = started(tiny(*SHORT), tmp_path / "run")
+    trainer._prepare()
+    trainer._keep_id({})
+    guard = trainer.safeguard
+    plain = read_json(guard.record)["best"]["ndcg@10"]
+    monkeypatch.setattr(guard, "_standard_error", lambda: 1.0)
+    assert guard.settle(plain + 0.1, None, last=False) is not None
+    monkeypatch.setattr(guard, "_standard_error", lambda: 0.0)  # best/id is the plain model now
+    assert guard.settle(plain + 0.1, None, last=False) is not None
+    assert guard.settle(plain, None, last=True) is None  # saved since: the side goes on from the plain model
+
+
 def test_what_was_given_up_does_not_count_any_more(tiny, tmp_path, monkeypatch):
     """Texts that are ahead by too little to stay: the next phase is measured against the plain model."""
     monkeypatch.setattr("hybrid.training.safeguard.Safeguard._standard_error", lambda _: 1.0)

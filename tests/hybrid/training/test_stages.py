@@ -87,6 +87,40 @@ def test_knowledge_for_the_id_model_has_items_encoded_before_the_run_too(make_tr
     assert trainer.encoded == [0, 0, 1]  # before the ID phase, before the LLM's epoch and after its phase
 
 
+EVERY_EPOCH = ("arm=both", "train.schedule.rounds=1", "train.schedule.llm_length=2", "train.llm.encode_items=epoch")
+
+
+def test_a_run_resumed_between_two_epochs_does_not_encode_again(make_trainer, watched):
+    """The second encoding would be mixed into the store once more."""
+    settings = (*EVERY_EPOCH, "train.checkpoint_steps=1")
+    trainer = make_trainer(*settings)
+    trainer.save = lambda: Trainer.save(trainer) or stop_between_epochs(trainer)
+    with pytest.raises(InterruptedError):
+        trainer.train()
+    resumed = watched(make_trainer(*settings, resume=True))
+    resumed.train()
+    assert resumed.encoded == [2]  # after the phase
+
+
+def stop_between_epochs(trainer):
+    learner = trainer.learners["llm"]
+    if (learner.epoch, learner.batches_done) == (1, 0):
+        raise InterruptedError
+
+
+@pytest.mark.parametrize("average", ["0", "0.9"])
+def test_items_are_encoded_by_what_is_exchanged_and_kept(make_trainer, monkeypatch, average):
+    trainer = make_trainer(*EVERY_EPOCH, f"train.llm.average={average}")
+    awake = []
+    monkeypatch.setattr(trainer.system, "encode_items", lambda step: awake.append(trainer.learners["llm"].awake))
+    trainer._begin_epoch(trainer.learners["llm"])
+    trainer.learners["llm"].wake()
+    trainer.encoded_epoch = -1
+    trainer._begin_epoch(trainer.learners["llm"])
+    assert awake == [False, False]
+    assert trainer.learners["llm"].awake
+
+
 def test_without_the_switch_items_are_encoded_after_the_phase_only(make_trainer, watched):
     trainer = watched(make_trainer(*LASER, "train.llm.encode_items=phase", "train.llm.fixed_epochs=0"))
     trainer.train()
