@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_NAMES = 50
+"""Accepted names in a message: of items or users there may be a million."""
+
 
 class BridgeError(ValueError):
     """A bridge was given something that doesn't fit; the message says what and what is accepted."""
@@ -14,4 +17,5 @@ def nearest(name: str, accepted: Iterable[str]) -> str:
     close = get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; accepted: {', '.join(names) or 'none'}"
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"; accepted: {', '.join(names[:MOST_NAMES]) or 'none'}{more}"

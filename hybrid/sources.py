@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from hybrid.config.schema import Config
@@ -63,13 +64,16 @@ def _new(name: str, config: Config, data: TrainingData, device: torch.device) ->
 def load_best(folder: Path, data: TrainingData, key: str) -> IDModel:
     """The ID model of a run's best ID side, or of an exported folder.
 
-    Raises UserError, naming the setting ``key``, where it is of another item map.
+    Raises UserError, naming the setting ``key``, where it is of another item map, or has learned from other
+    interactions than this run's train part: it might know valid or test items.
     """
     run = RunDirectory(folder)
     path = run.best_id if run.best_id.is_dir() else folder
     model, item_ids = load_id_model(path)
     if item_ids != data.item_ids:
         raise UserError(f"{key}: {path} has another item map: {_difference(item_ids, data.item_ids)}")
+    if model.popularity is not None and not np.array_equal(model.popularity.numpy(), data.popularity()):
+        raise UserError(f"{key}: {path} was trained on other interactions than this run's train part (another split?)")
     return model
 
 

@@ -311,4 +311,5 @@ def _prompts(config: Config, data: TrainingData, recommender: LLMRecommender, ex
         config.id.max_length,
         config.seed,
         config.evaluation.llm_batch_prompts,
+        recommender.backbone.context,
     )

@@ -17,6 +17,8 @@ def complete_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     lost.
     """
     _check_replaceable(folder, names)
+    if folder.name in ("", ".."):  # such as "."; its new self is written beside it
+        folder = Path(os.path.abspath(folder))
     with replaced_folder(folder) as fresh:
         yield fresh
 

@@ -7,6 +7,8 @@ all behaviours. RecBole's own defaults hold but for the width; the model's name 
 Letters: B batch, L history length, N items (row 0 is padding), U users, D width; S = 2 D.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +117,12 @@ class ContextClicks(RecBoleHolder, RecBoleClicks):
 
         It takes the logarithm of a probability, which is no number of bfloat16's.
         """
+        rows = len(batch.labels)
+        if rows == 1:  # of which some models of RecBole make a scalar; the mean of two alike is that of one
+            batch = ClickBatch(*(torch.cat([part, part]) for part in vars(batch).values()))
         columns = self._columns(batch)
         columns.update(interaction({LABEL: batch.labels.float()}))
-        with multiplies_in(torch.float32, batch.labels.device):
+        with multiplies_in(torch.float32, batch.labels.device), _lone_row_norms(self.inner, rows):
             value: Tensor = self.inner.calculate_loss(columns)
         return value.sum()  # of some models it has one entry, as [1]
 
@@ -136,7 +141,7 @@ class ZooClicks(RecBoleClicks):
         super().__init__(n_items, settings)
         known = recbole_config(name, "none", {"train_neg_sample_args": None}).final_config_dict
         widths = {key: settings.width for key in ("embedding_size", "hidden_size") if known.get(key)}
-        self.zoo = ZooModel(name, ZooData(n_items, n_users), widths, settings.max_length)
+        self.zoo = ZooModel(name, ZooData(n_items, n_users + 1), widths, settings.max_length)  # row 0 is nobody known
         self.inner = self.zoo.model
 
     def own_table(self) -> Tensor:
@@ -154,8 +159,21 @@ class ZooClicks(RecBoleClicks):
 
     def logits(self, batch: ClickBatch) -> Tensor:
         """See `ClickModel`; 0 after an empty history. In float32: some of RecBole's models end in a sigmoid."""
-        with multiplies_in(torch.float32, batch.targets.device):
-            return self.zoo.target_scores(batch.histories, batch.lengths, batch.targets, batch.users)
+        with multiplies_in(torch.float32, batch.targets.device), _lone_row_norms(self.inner, len(batch.targets)):
+            return self.zoo.target_scores(batch.histories, batch.lengths, batch.targets, batch.users + 1)
+
+
+@contextmanager
+def _lone_row_norms(model: nn.Module, rows: int) -> Iterator[None]:
+    """A batch of a single row has no variance: it is standardised by the running statistics, in training too."""
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm1d) and part.training and rows < 2]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 def _config(name: str, width: int) -> dict[str, Any]:

@@ -155,7 +155,8 @@ def report(study: Any, metric: str) -> str:
 
 
 def _value(trial: Any) -> float:
-    return float(trial.value if trial.value is not None else max(trial.intermediate_values.values()))
+    # Of a trial that was given up, optuna's value is its last one.
+    return float(trial.value if trial.state.name == "COMPLETE" else max(trial.intermediate_values.values()))
 
 
 def _study(optuna: Any, options: argparse.Namespace, conditions: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ names the nearest one; RecBole's own names are accepted (see `hybrid.config.recb
 names alone means what it means there.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from datetime import date
@@ -22,6 +23,8 @@ from hybrid.config.schema import Config
 from hybrid.errors import UserError, nearest
 
 Tree = dict[str, Any]
+FOLDERS = ("data.cache_dir", "output_dir")
+"""Settings of folders that are made; ``~`` in them is the home directory. Others are expanded where they are read."""
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -62,7 +65,7 @@ def read_yaml(path: Path) -> Tree:
         near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")]) if path.parent.is_dir() else ""
         raise UserError(f"config file not found: {path}{near}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
     except UnicodeDecodeError as error:
@@ -72,6 +75,20 @@ def read_yaml(path: Path) -> Tree:
     if tree is not None and not isinstance(tree, dict):
         raise UserError(f"{path}: expected keys and values, got {type(tree).__name__}")
     return tree or {}
+
+
+class _Loader(yaml.SafeLoader):
+    """yaml's safe loader, for which a key that is there twice is an error: the first one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See yaml."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def preset_names() -> list[str]:
@@ -141,6 +158,8 @@ def _known_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> Tree:
             raise UserError(f"unknown key '{prefix}{key}'{_nearest_key(f'{prefix}{key}', names)}")
         kind = kinds[key]
         if is_dataclass(kind):
+            if value is None:  # a section whose keys are all commented out
+                continue
             if not isinstance(value, Mapping):
                 raise UserError(f"{prefix}{key}: expected keys such as {fields(kind)[0].name}, got {value!r}")
             value = _known_keys(cast(type, kind), value, f"{prefix}{key}.")
@@ -148,7 +167,7 @@ def _known_keys(cls: type, tree: Mapping[str, Any], prefix: str) -> Tree:
             value = str(value)
         elif kind == tuple[str, ...] and isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
-        plain[key] = value
+        plain[key] = os.path.expanduser(value) if f"{prefix}{key}" in FOLDERS and isinstance(value, str) else value
     return plain
 
 

@@ -7,6 +7,7 @@ has no say in what is learnt or measured.
 """
 
 import logging
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,7 +25,6 @@ RENAMED = {
     "RATING_FIELD": "data.rating_field",
     "learning_rate": "train.id.learning_rate",
     "train_batch_size": "train.id.batch_targets",
-    "stopping_step": "train.id.patience",
     "eval_batch_size": "evaluation.batch_users",
     "checkpoint_dir": "output_dir",
 }
@@ -48,7 +48,7 @@ SIZES = {
 READ = {
     "dataset", "data_path", "model", "epochs", "valid_metric", "user_inter_num_interval", "item_inter_num_interval",
     "val_interval", "eval_args", "clip_grad_norm", "use_gpu", "normalize_all", "metrics", "topk", "loss_type",
-    "train_neg_sample_args",
+    "train_neg_sample_args", "stopping_step",
     *(key for defaults in MODEL_DEFAULTS.values() for key in defaults),
 }  # fmt: skip
 """Keys that are read one by one below."""
@@ -126,7 +126,7 @@ def _zoo_keys(tree: Mapping[str, Any]) -> set[str]:
     from idmodels.recbole_names import model_keys, zoo_names
 
     try:
-        name = tree.get("model")
+        name = str(tree.get("model"))
         return set(model_keys(name)) if name not in MODEL_DEFAULTS and name in zoo_names() else set()
     except IDModelError:
         return set()  # RecBole is not installed
@@ -151,7 +151,11 @@ def _put(ours: dict[str, Any], dotted: str, value: Any, wins: bool = False) -> N
     """A value that is there already, given by our own name, stays unless this one ``wins``."""
     *path, last = dotted.split(".")
     for part in path:
-        ours = ours.setdefault(part, {})
+        if ours.get(part) is None:
+            ours[part] = {}
+        if not isinstance(ours[part], dict):
+            raise UserError(f"{part}: expected keys and values, got {ours[part]!r}")
+        ours = ours[part]
     if wins or last not in ours:
         ours[last] = value
 
@@ -160,8 +164,14 @@ def _dataset(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     """RecBole's ``data_path`` and ``dataset`` name a folder; a bare known name stays a name."""
     if "dataset" not in given:
         return
-    name = str(given["dataset"])
-    folder = Path(str(given.get("data_path") or "dataset")) / name
+    name, path = str(given["dataset"]), given.get("data_path")
+    folder = Path(str(path or "dataset")).expanduser() / name
+    if path and not folder.is_dir():
+        if name != "ml-100k":  # RecBole reads the one that it brings, whatever the path
+            raise UserError(f"data_path, dataset: no such folder: {folder}")
+        log.warning(
+            "data_path: no such folder: %s; the %s that comes with RecBole is read, as RecBole does", folder, name
+        )
     _put(ours, "data.dataset", str(folder) if folder.is_dir() else name)
 
 
@@ -204,7 +214,7 @@ def _cores(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     for key, field in (("user_inter_num_interval", "data.user_core"), ("item_inter_num_interval", "data.item_core")):
         if given.get(key) is not None:
             low, closed = _from(key, given[key], "[5,inf)")
-            _put(ours, field, int(low) if closed else int(low) + 1)
+            _put(ours, field, math.ceil(low) if closed else math.floor(low) + 1)
 
 
 def _rating(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
@@ -233,8 +243,10 @@ def _from(key: str, interval: Any, example: str) -> tuple[float, bool]:
 def _split(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     """``eval_args`` must ask for leave-one-out in time order with full ranking, the sequential default."""
     arguments = given.get("eval_args")
-    if not isinstance(arguments, Mapping):
+    if arguments is None:
         return
+    if not isinstance(arguments, Mapping):
+        raise UserError(f"eval_args: expected keys such as split, got {arguments!r}; is it in quotes?")
     split = arguments.get("split", {"LS": "valid_and_test"})
     orders = (arguments.get("order", "TO"), arguments.get("group_by", "user"))
     if split != {"LS": "valid_and_test"} or orders not in (("TO", "user"), ("TO", None)):
@@ -249,6 +261,8 @@ def _split(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
 def _training(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
     if "epochs" in given:
         _put(ours, "train.schedule.id_length", given["epochs"])
+    if "stopping_step" in given:  # RecBole goes on for so many epochs in vain and stops at the next
+        _put(ours, "train.id.patience", _one_more(given["stopping_step"]))
     if given.get("loss_type") == "BPR" and not _zoo_keys(given):  # one negative of each position's own
         _put(ours, "train.id.loss", {"kind": "bpr", "negatives": 1, "shared_negatives": False})
     if "clip_grad_norm" in given:
@@ -257,6 +271,10 @@ def _training(given: Mapping[str, Any], ours: dict[str, Any]) -> None:
         _put(ours, "evaluation.metric", _metric(given["valid_metric"]))
     if given.get("use_gpu") is False:
         _put(ours, "device", "cpu")
+
+
+def _one_more(count: Any) -> Any:
+    return count + 1 if isinstance(count, int) else count  # what is no number is found wrong later
 
 
 def _clip_norm(value: Any) -> Any:

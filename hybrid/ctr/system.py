@@ -22,6 +22,7 @@ from hybrid.system import BaseSystem, choose_device, load_llm, text_vectors
 from idmodels.click import ClickModel
 from idmodels.click_registry import create_click_model
 from idmodels.click_settings import ClickSettings
+from idmodels.sequence_clicks import SequenceClicks
 
 
 @dataclass(kw_only=True)
@@ -106,7 +107,11 @@ def _click_model(config: Config, data: ClickData) -> ClickModel:
     settings = ClickSettings(model=config.id.model, feature_width=width, **asdict(config.click))
     by_category = settings.model == "sim" and settings.search == "hard"
     categories = torch.from_numpy(item_categories(config.data, data.item_ids)) if by_category else None
-    return create_click_model(data.n_items, settings, data.n_users, categories, config.id)
+    made = create_click_model(data.n_items, settings, data.n_users, categories, config.id)
+    if isinstance(made, SequenceClicks):
+        train = data.train_part()
+        made.model.read_interactions(train.items, train.starts, train.ends)
+    return made
 
 
 def _selector(config: Config, data: ClickData, recommender: ClickRecommender | None) -> BehaviourSelector:

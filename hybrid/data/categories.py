@@ -24,6 +24,11 @@ def item_categories(config: DataConfig, item_ids: Sequence[str]) -> np.ndarray:
     Raises UserError where there is no item file, or no column of categories in it.
     """
     source = find_source(config)
+    if source.is_prepared:
+        raise UserError(
+            f"click.search=hard looks for items of the target's category, which {config.dataset} does not "
+            "hold, as it is prepared already; name the raw files in data.dataset, or set click.search=soft"
+        )
     if source.items is None:
         raise UserError(
             f"click.search=hard looks for items of the target's category, but {config.dataset} has no item file to "

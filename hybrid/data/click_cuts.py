@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid.config.schema import DataConfig
-from hybrid.data.cuts import check_shares
+from hybrid.data.cuts import check_order, check_shares
 from hybrid.errors import UserError
 
 
@@ -35,7 +35,7 @@ class ClickCuts:
 
 def click_cuts(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig) -> ClickCuts:
     """Cut the interactions of users ``offsets`` [U+1]. Raises UserError without times or where a part is empty."""
-    order = _time_order(times, config)
+    order = _time_order(times, offsets, config)
     users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     depth = np.arange(len(users)) - np.asarray(offsets)[users]
     kept = order[depth[order] >= config.min_history]
@@ -46,11 +46,12 @@ def click_cuts(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig
     return ClickCuts(train, valid, test, users, train_ends, valid_ends, len(order) - len(kept))
 
 
-def _time_order(times: np.ndarray | None, config: DataConfig) -> np.ndarray:
+def _time_order(times: np.ndarray | None, offsets: np.ndarray, config: DataConfig) -> np.ndarray:
     if times is None:
         raise UserError("task=ctr splits by time and needs times: name their column in data.time_field")
     if config.time_precision != "exact":
         raise UserError(f"task=ctr needs data.time_precision=exact, got {config.time_precision}")
+    check_order(times, offsets, config.dataset)
     return np.argsort(times, kind="stable")
 
 

@@ -17,7 +17,7 @@ from hybrid.config.schema import DataConfig
 from hybrid.data.click_cuts import ClickCuts, click_cuts
 from hybrid.data.dataset import Dataset
 from hybrid.data.negatives import draw_negatives
-from hybrid.data.split import copy_ranges
+from hybrid.data.split import Histories, copy_ranges
 from hybrid.errors import UserError
 
 _info = logging.getLogger("hybrid.data").info
@@ -85,10 +85,14 @@ class ClickData:
     fingerprint: str
     """The dataset's."""
 
+    def train_part(self) -> Histories:
+        """All interactions of the train part, liked or not, user after user."""
+        behaviours = self.train.behaviours
+        return copy_ranges(behaviours.items, behaviours.offsets[:-1], self.train_ends)
+
     def train_items(self) -> np.ndarray:
         """Items of all interactions in the train part."""
-        behaviours = self.train.behaviours
-        return copy_ranges(behaviours.items, behaviours.offsets[:-1], self.train_ends).items
+        return self.train_part().items
 
 
 def split_clicks(dataset: Dataset, config: DataConfig, log: Callable[[str], None] = _info) -> ClickData:

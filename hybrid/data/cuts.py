@@ -58,7 +58,7 @@ def _leave_one_out(offsets: np.ndarray) -> Cuts:
 
 
 def _gts_last(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig) -> Cuts:
-    first_cut, second_cut = _cut_times(times, config)
+    first_cut, second_cut = _cut_times(times, offsets, config)
     starts, ends = np.asarray(offsets[:-1]), np.asarray(offsets[1:])
     train_end = starts + _count_up_to(first_cut, times, offsets)
     valid_end = starts + _count_up_to(second_cut, times, offsets)
@@ -74,14 +74,25 @@ def _gts_last(offsets: np.ndarray, times: np.ndarray | None, config: DataConfig)
     )
 
 
-def _cut_times(times: np.ndarray | None, config: DataConfig) -> tuple[float, float]:
+def _cut_times(times: np.ndarray | None, offsets: np.ndarray, config: DataConfig) -> tuple[float, float]:
     if times is None:
         raise UserError("data.split=gts_last needs times: name their column in data.time_field, or use leave_one_out")
     if config.time_precision != "exact":
         raise UserError(f"data.split=gts_last needs data.time_precision=exact, got {config.time_precision}")
+    check_order(times, offsets, config.dataset)
     check_shares(config)
     first, second = np.quantile(times, [1 - config.valid_share - config.test_share, 1 - config.test_share])
     return float(first), float(second)
+
+
+def check_order(times: np.ndarray, offsets: np.ndarray, name: str) -> None:
+    """Raise UserError where a user's interactions are not in time order, as one prepared with rounded times may be."""
+    falls = np.flatnonzero(np.diff(times) < 0) + 1
+    if not np.isin(falls, offsets).all():
+        raise UserError(
+            f"{name} was prepared with times that were rounded (data.time_precision): its interactions are not in time "
+            "order, and a split by time would leak later ones; name the raw files in data.dataset"
+        )
 
 
 def check_shares(config: DataConfig) -> None:

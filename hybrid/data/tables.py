@@ -141,7 +141,11 @@ def _to_text(column: Any) -> Any:
     import pyarrow.compute as pc
 
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        column = pc.binary_join(column.cast(pa.list_(pa.string())), ", ")
+        rows = column.cast(pa.list_(pa.string())).to_pylist()
+        # As a file of text would have them: several categories, not one with commas.
+        column = pa.chunked_array([["|".join(value for value in row or () if value is not None) for row in rows]])
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
     return pc.fill_null(column.cast(pa.string()), "")
 
 

@@ -6,6 +6,7 @@ The checkpoint holds tensors and plain values only (RecBole's own pickles its Co
 
 import json
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ table into that order before loading:
         state[name] = torch.cat([state[name][order], state[name][len(row_of):]])
     model.load_state_dict(state)  # model = {name}(config, dataset)
 
-Every item of that dataset must be in `item_ids.json`.{users}
+Every item of that dataset must be in `item_ids.json`.{users}{scores}
 """
 
 
@@ -57,19 +58,27 @@ The model has a vector for each of {n_users} users: row 0 is nobody known, then 
 first stand in the interactions, which is RecBole's numbering of the same file too."""
 
 
+_COSINES = """
+
+This model scores by cosines / {temperature}, RecBole's class by inner products: it ranks the items of a user alike, but
+its scores have another factor for each user, and training would go on with another loss."""
+
+
 @dataclass(frozen=True)
 class _Export:
     """A model by RecBole's names."""
 
     config: dict[str, Any]
     state: dict[str, Tensor]
-    item_weights: list[str]
+    item_weights: Sequence[str]
     """Weights with a row per item."""
     n_users: int = 0
+    temperature: float = 0.0
 
     def readme(self) -> str:
         users = _USERS.format(n_users=self.n_users) if self.n_users else ""
-        return _README.format(name=self.config["model"], item_weights=self.item_weights, users=users)
+        scores = _COSINES.format(temperature=self.temperature) if self.temperature else ""
+        return _README.format(name=self.config["model"], item_weights=self.item_weights, users=users, scores=scores)
 
 
 def export_id_model(source_dir: Path, out: Path) -> None:
@@ -116,7 +125,8 @@ def load_into_recbole(directory: Path) -> nn.Module:
 def _own_export(model: IDModel) -> _Export:
     config = {"model": recbole_class_name(model.settings), **to_recbole(model.settings)}
     state = folded_state(model)
-    return _Export(config, state, [name for name in ("item_embedding.weight", "output_bias") if name in state])
+    of_items = [name for name in ("item_embedding.weight", "output_bias") if name in state]
+    return _Export(config, state, of_items, temperature=model.settings.temperature)
 
 
 def _zoo_export(model: ZooIDModel) -> _Export:

@@ -3,6 +3,7 @@
 Letters: T tokens, H width.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,9 @@ from hybrid.llm.own_code import refuse_code
 from hybrid.llm.quiet import quiet_transformers
 from hybrid.llm.tiny import LAYERS, TINY, tiny_model, tiny_tokenizer
 from idmodels.precision import choose_dtype
+
+CONTEXT = ("max_position_embeddings", "max_seq_len", "seq_length", "n_positions")
+"""What configs call the tokens that can be read at once."""
 
 
 @dataclass
@@ -48,8 +52,9 @@ class Backbone:
 
     @property
     def context(self) -> int:
-        """Tokens that can be read at once."""
-        return int(self.model.config.max_position_embeddings)
+        """Tokens that can be read at once; without limit where the model's config names none."""
+        known = (getattr(self.model.config, name, None) for name in CONTEXT)
+        return next((int(size) for size in known if size), sys.maxsize)
 
     @property
     def embeddings(self) -> Tensor:
@@ -58,8 +63,15 @@ class Backbone:
 
     @property
     def embedding_norm(self) -> float:
-        """Mean length of an input embedding: the size a soft token should have."""
-        return float(self.embeddings.detach().float().norm(dim=1).mean())
+        """Mean length of a word as the layers get it: the size a soft token should have.
+
+        Some models (Gemma) scale the rows of `embeddings` when they look them up.
+        """
+        look_up = cast(nn.Embedding, self.model.get_input_embeddings())
+        some = torch.arange(min(16, len(self.embeddings)), device=self.embeddings.device)
+        with torch.no_grad():
+            scale = look_up(some).float().norm() / self.embeddings[some].float().norm()
+            return float(self.embeddings.float().norm(dim=1).mean() * scale)
 
 
 def load_backbone(

@@ -12,6 +12,9 @@ from hybrid.whole_files import written_beside
 
 CONTENT = ("*.safetensors", "*.bin", "*.json", "*.model")
 MEMORY = "hashes.json"
+CONFIGS = ("config.json", "generation_config.json")
+WRITTEN_BY = "transformers_version"
+"""Key of configs that says which release wrote them: the same model has another one on another machine."""
 
 
 def file_sha256(path: Path) -> str:
@@ -27,12 +30,23 @@ def directory_hash(directory: Path, cache_dir: Path) -> str:
     digest, current = hashlib.sha256(), dict(known)
     for path in sorted({path for pattern in CONTENT for path in directory.glob(pattern)}):
         stat = path.stat()
-        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-        current[key] = current.get(key) or file_sha256(path)
+        key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}{'|content' if path.name in CONFIGS else ''}"
+        current[key] = current.get(key) or _content_sha256(path)
         digest.update(f"{path.name} {current[key]}\n".encode())
     if current != known:
         _write(memory_file, current)
     return digest.hexdigest()
+
+
+def _content_sha256(path: Path) -> str:
+    """`file_sha256`; of a config what it says of the model."""
+    if path.name not in CONFIGS:
+        return file_sha256(path)
+    try:
+        config = {key: value for key, value in json.loads(path.read_bytes()).items() if key != WRITTEN_BY}
+    except (ValueError, AttributeError):
+        return file_sha256(path)  # broken; whoever loads it says so
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def weights_hash(weights: Iterable[tuple[str, Tensor]]) -> str:

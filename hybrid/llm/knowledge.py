@@ -9,6 +9,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from hybrid.errors import UserError
 from hybrid.llm.backbone import Backbone
 from hybrid.llm.fingerprint import short_hash
@@ -83,9 +85,11 @@ def _read(file: Path) -> dict[str, str]:
 
 
 def _write(file: Path, known: dict[str, str]) -> None:
+    """Write ``known`` and what other processes have written to the file since it was read."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(file) as beside:
+        with FileLock(file.with_suffix(".lock")), written_beside(file) as beside:
+            known |= _read(file)
             beside.write_text(json.dumps(known, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write knowledge to {file}: {error}; free some space or set data.cache_dir") from None

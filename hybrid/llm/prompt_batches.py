@@ -4,6 +4,7 @@ Prompts of similar length stand together; the order of the batches is random and
 Letters: B prompts, L history length, M suffix slots.
 """
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,7 +21,8 @@ class PromptBatches:
     """The prompts of one dataset.
 
     ``id_length`` is the L of `PromptBatch.id_items`, ``eval_prompts`` the batch size outside training (0: the same).
-    Raises UserError where no user has enough train items for a prompt.
+    ``context`` is how many tokens the LLM can read. Raises UserError where no user has enough train items for a prompt,
+    and where one is longer than ``context``.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class PromptBatches:
         id_length: int,
         seed: int,
         eval_prompts: int = 0,
+        context: int = sys.maxsize,
     ) -> None:
         self.train = train
         self.builder = builder
@@ -42,11 +45,21 @@ class PromptBatches:
         self.eval_prompts = eval_prompts or batch_prompts
         self.id_length = id_length
         self.seed = seed
+        self._check_lengths(context)
         self._n_prompts = len(self._windows(0))
         if not self._n_prompts:
             raise UserError(
                 "no user has two train items, so the LLM side has nothing to learn from: it reads a history and learns "
                 "the item after it; take data with longer histories"
+            )
+
+    def _check_lengths(self, context: int) -> None:
+        whole = last_windows(self.train, self.config.targets_per_prompt)
+        longest = int(self.builder.lengths(whole, self.layout).max(initial=0))
+        if longest > context:
+            raise UserError(
+                f"a prompt has {longest} tokens, but the LLM reads {context} at once; lower llm.prompt.history_items "
+                f"({self.config.history_items}) or llm.prompt.item_tokens ({self.config.item_tokens})"
             )
 
     def __len__(self) -> int:

@@ -83,17 +83,28 @@ class RunDirectory:
             recover_folder(target)
 
     def read_config(self) -> Config:
-        """The config of the run; relative paths of its data are those of the directory that it was started in.
+        """The config of the run; its relative paths are those of the directory that it was started in.
 
-        Where they are there no more, but are here, a folder was moved or copied, and those here are meant.
+        Where its data are there no more, but are here, a folder was moved or copied, and those here are meant.
         """
         config = build_config(read_yaml(self.config))
         started = read_json(self.environment).get("directory") if self.environment.exists() else None
         if started in (None, str(Path.cwd())):  # none: written before this was kept
             return config
-        data = config.data
+        data, llm, bridges = config.data, config.llm, config.bridges
         dataset = data.dataset if data.dataset in KNOWN else _from(started, data.dataset)
-        return replace(config, data=replace(data, dataset=dataset, item_file=_from(started, data.item_file)))
+        data = replace(data, dataset=dataset, item_file=_from(started, data.item_file))
+        data = replace(data, cache_dir=_if_there(started, data.cache_dir))
+        llm = replace(llm, name=_if_there(started, llm.name), item_encoder=_if_there(started, llm.item_encoder))
+        sources = tuple(_if_there(started, name) for name in bridges.mformer.sources)
+        references = tuple(_if_there(started, name) for name in config.instruct.references)
+        return replace(
+            config,
+            data=data,
+            llm=llm,
+            bridges=replace(bridges, mformer=replace(bridges.mformer, sources=sources)),
+            instruct=replace(config.instruct, references=references),
+        )
 
     def output_dir(self, config: Config) -> str:
         """The ``output_dir`` under which the config of this run is found here, from any directory."""
@@ -116,12 +127,30 @@ def places_of_run(file: Path, resume: bool) -> list[str]:
     if file.name != run.config.name or not file.is_file() or not run.environment.exists():
         return []
     saved, found = build_config(read_yaml(file)), run.read_config()
-    places = [
-        ("data.dataset", saved.data.dataset, found.data.dataset),
-        ("data.item_file", saved.data.item_file, found.data.item_file),
-        ("output_dir", saved.output_dir, run.output_dir(saved) if resume else saved.output_dir),
-    ]
-    return [f"{key}={json.dumps(now, ensure_ascii=False)}" for key, before, now in places if now != before]
+    if resume:
+        found = replace(found, output_dir=run.output_dir(saved))
+    before, now = _places(saved), _places(found)
+    return [f"{key}={json.dumps(now[key], ensure_ascii=False)}" for key in now if now[key] != before[key]]
+
+
+def _places(config: Config) -> dict[str, Any]:
+    """The settings that are paths, or may be."""
+    return {
+        "data.dataset": config.data.dataset,
+        "data.item_file": config.data.item_file,
+        "data.cache_dir": config.data.cache_dir,
+        "llm.name": config.llm.name,
+        "llm.item_encoder": config.llm.item_encoder,
+        "bridges.mformer.sources": config.bridges.mformer.sources,
+        "instruct.references": config.instruct.references,
+        "output_dir": config.output_dir,
+    }
+
+
+def _if_there(started: str, place: str) -> str:
+    """A name that may be a path: the path if there is one where the run was started."""
+    there = Path(started, Path(place).expanduser())
+    return str(there) if place and there.exists() else place
 
 
 def _from(started: str, place: str) -> str:

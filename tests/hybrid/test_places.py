@@ -82,3 +82,16 @@ def test_other_data_are_refused(project, tiny, monkeypatch, capsys):
     write_data(project, extra="u1,i8,7\n")
     assert main(["train", str(tiny.path), *FAST, *DATA, "--resume"]) == 2
     assert " of a.csv, this one is " in capsys.readouterr().err
+
+
+def test_a_language_model_named_by_a_relative_path_is_that_of_the_run(project):
+    run = RunDirectory(project / "runs" / "run")
+    for folder in ("model", "other"):
+        (project / folder).mkdir()
+    text = run.config.read_text()
+    assert "  name: tiny-random" in text
+    text = text.replace("  name: tiny-random", "  name: model").replace("sources: []", "sources: [other, gru4rec]")
+    run.config.write_text(text)
+    config = run.read_config()
+    assert config.llm.name == str(project / "model")
+    assert config.bridges.mformer.sources == (str(project / "other"), "gru4rec")

@@ -122,3 +122,12 @@ def test_impossible_sources_are_refused(tiny, alone):
 def test_an_mformer_without_experts_or_queries_is_refused(tiny, setting):
     with pytest.raises(UserError, match=rf"^bridges.mformer.{setting}: input should be greater than 0, got 0$"):
         tiny(f"bridges.mformer.{setting}=0")
+
+
+def test_a_source_that_has_learned_from_another_train_part_is_refused(tiny, alone):
+    config = tiny(*SHORT, f"bridges.mformer.sources=['{alone.path}']")
+    path = alone.best_id / "popularity.json"
+    counts = json.loads(path.read_text())
+    path.write_text(json.dumps([counts[0], counts[1] + 1, *counts[2:]]))
+    with pytest.raises(UserError, match="was trained on other interactions than this run's train part"):
+        create_sources(config, data_of(config), CPU)

@@ -304,3 +304,19 @@ def test_a_catalogue_needs_an_item() -> None:
 def test_impossible_settings_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClickSettings(**change)
+
+
+@pytest.mark.parametrize("name", ["recbole:DCN", "recbole:NFM", "recbole:DIN", "recbole:DSSM"])
+def test_a_batch_of_one_row_is_learned_from(name: str) -> None:
+    model = _make(name).train()
+    model.loss(_clicks(1, torch.Generator().manual_seed(1))).backward()
+    assert all(part.training for part in model.modules())
+
+
+def test_the_first_user_has_a_vector_like_any_other() -> None:
+    model = _make("recbole:Caser").train()
+    batch = _clicks(1, torch.Generator().manual_seed(1))
+    model.loss(batch).backward()
+    assert batch.users.tolist() == [0]
+    users = model.inner.user_embedding.weight.grad.abs().sum(dim=1)
+    assert users.nonzero().flatten().tolist() == [1]  # row 0 is nobody known

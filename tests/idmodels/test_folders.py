@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from idmodels.folders import recover_folder, replaced_folder
+from idmodels.folders import complete_folder, recover_folder, replaced_folder
 
 
 @pytest.fixture
@@ -67,3 +67,10 @@ def test_recovery_leaves_a_folder_that_is_there(folder: Path) -> None:
     folder.with_name(".best.old").mkdir()
     recover_folder(folder)
     assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_the_folder_one_stands_in_can_be_replaced(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with complete_folder(Path("."), [path.name for path in folder.iterdir()]) as fresh:
+        (fresh / "new").write_text("1")
+    assert [path.name for path in folder.iterdir()] == ["new"]

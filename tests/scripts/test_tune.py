@@ -119,3 +119,12 @@ def test_the_test_part_is_never_imported() -> None:
         "sys.exit(any(name in sys.modules for name in ('hybrid.evaluation.test_part', 'hybrid.evaluation.evaluate')))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(SCRIPT)], check=False).returncode == 0
+
+
+def test_a_trial_that_was_cut_off_counts_with_its_best_epoch(tune: ModuleType) -> None:
+    study = tune._optuna().create_study(direction="maximize")
+    trial = study.ask()
+    for step, value in enumerate((0.1, 0.5, 0.2)):
+        trial.report(value, step)
+    study.tell(trial, state=tune._optuna().trial.TrialState.PRUNED)
+    assert tune._value(study.trials[0]) == 0.5

@@ -11,7 +11,7 @@ import pytest
 
 from hybrid.config.describe import reference, settings
 from hybrid.config.load import build_config, dump_config, load_config, preset_names, read_yaml
-from hybrid.config.schema import Config
+from hybrid.config.schema import Config, DataConfig
 from hybrid.errors import UserError
 from idmodels.settings import IDSettings
 
@@ -216,7 +216,7 @@ def load(tmp_path, text, *overrides):
 def test_a_pure_recbole_yaml_has_recboles_defaults(tmp_path):
     config = load(tmp_path, "model: SASRec\ndataset: ml-1m\n")
     assert config.arm == "id_only"
-    assert (config.train.schedule.rounds, config.train.schedule.id_length, config.train.id.patience) == (1, 300, 10)
+    assert (config.train.schedule.rounds, config.train.schedule.id_length, config.train.id.patience) == (1, 300, 11)
     assert (config.train.id.clip_norm, config.train.id.batch_targets) == (0.0, 2048)
     assert (config.evaluation.metric, config.evaluation.mask_history) == ("mrr@10", False)
     assert (config.data.dataset, config.data.time_precision) == ("ml-1m", "float32")
@@ -280,7 +280,7 @@ def test_where_a_run_is_written_says_nothing_about_how_it_trains(tmp_path, caplo
     caplog.set_level("INFO")
     text = "model: SASRec\nthreads: 1\nname: mine\noutput_dir: out\nseed: 3\n"
     config = load(tmp_path, text)
-    assert (config.arm, config.threads, config.name, config.train.id.patience) == ("id_only", 1, "mine", 10)
+    assert (config.arm, config.threads, config.name, config.train.id.patience) == ("id_only", 1, "mine", 11)
     assert not caplog.text
     load(tmp_path, text + "arm: both\n")
     assert "RecBole's names beside settings of other names (arm): what is left out" in caplog.text
@@ -334,3 +334,52 @@ def test_all_subsets_of_bridges_are_configurable():
         tree = {"bridges": {name: {"enabled": on} for name, on in zip(names, chosen, strict=True)}}
         config = build_config(tree)
         assert tuple(getattr(config.bridges, name).enabled for name in names) == chosen
+
+
+def test_a_data_path_without_the_folder_is_an_error_and_not_another_dataset(tmp_path, caplog):
+    with pytest.raises(UserError, match=r"^data_path, dataset: no such folder: .*/nowhere/ml-1m$"):
+        load(tmp_path, f"data_path: {tmp_path}/nowhere\ndataset: ml-1m\n")
+    with caplog.at_level(logging.WARNING):
+        assert load(tmp_path, f"data_path: {tmp_path}/nowhere\ndataset: ml-100k\n").data.dataset == "ml-100k"
+    assert "the ml-100k that comes with RecBole is read" in caplog.text
+
+
+@pytest.mark.parametrize(("steps", "patience"), [(0, 1), (10, 11)])
+def test_recboles_stopping_step_is_one_less_than_the_patience(tmp_path, steps, patience):
+    assert load(tmp_path, f"stopping_step: {steps}\n").train.id.patience == patience
+
+
+def test_a_key_that_is_there_twice_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"the key 'train' is there twice.*line 3"):
+        load(tmp_path, "train: {id: {learning_rate: 0.5}}\nname: a\ntrain: {id: {patience: 3}}\n")
+    merged = load(tmp_path, "id: &shape {width: 16}\nclick: {<<: *shape, max_length: 7}\n")
+    assert (merged.click.width, merged.click.max_length) == (16, 7)
+
+
+@pytest.mark.parametrize("text", ["data:\n", "model: SASRec\ndataset: ml-100k\ndata:\n"])
+def test_a_section_without_keys_has_the_defaults(tmp_path, text):
+    assert load(tmp_path, text).data.cache_dir == DataConfig.cache_dir
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("eval_args: \"{'split': {'RS': [0.8, 0.1, 0.1]}}\"\n", "^eval_args: expected keys such as split"),
+        ("dataset: ml-100k\ndata: 3\n", "^data: expected keys and values, got 3"),
+        ("model: [SASRec]\n", "SASRec"),
+    ],
+)
+def test_recbole_values_of_the_wrong_kind_are_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, text)
+
+
+def test_bounds_between_two_numbers_are_rounded_up(tmp_path):
+    config = load(tmp_path, 'user_inter_num_interval: "[4.5,inf)"\nitem_inter_num_interval: "(4.5,inf)"\n')
+    assert (config.data.user_core, config.data.item_core) == (5, 5)
+
+
+def test_the_home_directory_is_meant_by_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = load_config(None, ["data.cache_dir=~/cache", "output_dir=~/runs"])
+    assert (config.data.cache_dir, config.output_dir) == ("/home/somebody/cache", "/home/somebody/runs")

@@ -279,3 +279,10 @@ def test_sample_efficient_has_a_whole_language_model_that_writes_and_never_learn
     assert config.llm.num_layers == 0
     adapter = config.bridges.knowledge_adapter
     assert (adapter.shared_experts, adapter.specific_experts, adapter.width) == (2, 5, 32)
+
+
+def test_a_sequential_model_with_a_graph_has_that_of_the_train_part(tiny):
+    system = build(tiny("arm=id_only", "id.model=lightgcn")).system
+    graph, train = system.id_model.model, system.data.train_part()
+    assert graph.popularity.tolist() == np.bincount(train.items, minlength=system.data.n_items).tolist()
+    assert not torch.equal(graph.item_table(), graph.item_embedding.weight)

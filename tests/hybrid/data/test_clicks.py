@@ -224,3 +224,8 @@ def test_a_prepared_file_becomes_samples(write, config):
     data = split_clicks(prepare(config(write("small.inter", rows))), DataConfig())
     assert (len(data.train), len(data.valid)) == (16, 2)
     assert data.train.lengths.min() == 5
+
+
+def test_clicks_that_are_not_in_time_order_are_refused():
+    with pytest.raises(UserError, match="its interactions are not in time order"):
+        split_clicks(make(HISTORIES, RATINGS, [[0, 4, 2, 6, 8], TIMES[1]]), DataConfig(**QUARTERS))

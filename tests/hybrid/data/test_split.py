@@ -175,3 +175,9 @@ def test_shares_that_leave_no_room(shares):
     config = DataConfig(split="gts_last", valid_share=shares[0], test_share=shares[1])
     with pytest.raises(UserError, match="above 0 and together below 1"):
         split_training(make([[1, 2, 3]], [[1, 2, 3]]), config)
+
+
+def test_a_split_by_time_of_a_dataset_that_is_not_in_time_order_is_refused():
+    dataset = make([[1, 2, 3], [2, 3, 1]], times=[[0, 30, 20], [5, 6, 7]])
+    with pytest.raises(UserError, match="its interactions are not in time order"):
+        split_training(dataset, GTS_LAST, IGNORE)

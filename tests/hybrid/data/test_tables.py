@@ -5,6 +5,7 @@ import pytest
 from pyarrow import parquet
 
 from hybrid.data.prepare import prepare
+from hybrid.data.readers import open_table
 from hybrid.errors import UserError
 
 COLUMNS = {"user_id": [7, 7, 8], "item_id": ["x", "y", "x"], "timestamp": [2.0, 1.0, 3.0]}
@@ -171,3 +172,12 @@ def test_an_atomic_file_with_windows_line_ends_and_blank_lines(config, tmp_path)
     dataset = prepare(config(path))
     assert dataset.item_ids == ["[PAD]", "x", '"y']
     assert dataset.items.tolist() == [2, 1]
+
+
+def test_lists_in_parquet_are_several_categories_and_nothing_is_nothing(tmp_path):
+    lists = pa.array([["Action", "Comedy"], ["Comedy", None], [], None], pa.list_(pa.string()))
+    table = pa.table({"item_id": list("abcd"), "genres": lists, "note": [1.5, float("nan"), None, 2.0]})
+    parquet.write_table(table, tmp_path / "items.parquet")
+    read = open_table(tmp_path / "items.parquet").read({"genres": "text", "note": "text"})
+    assert read["genres"].to_pylist() == ["Action|Comedy", "Comedy", "", ""]
+    assert read["note"].to_pylist() == ["1.5", "", "", "2"]

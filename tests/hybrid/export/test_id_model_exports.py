@@ -93,3 +93,13 @@ def test_loading_what_is_no_recbole_export(saved: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "model.pth")
     with pytest.raises(UserError, match="not a checkpoint of an exported ID model"):
         recbole.load_into_recbole(tmp_path)
+
+
+@pytest.mark.parametrize(("temperature", "said"), [(0.0, False), (0.05, True)])
+def test_the_recbole_form_of_cosines_says_that_it_only_ranks_alike(
+    tmp_path: Path, temperature: float, said: bool
+) -> None:
+    settings = IDSettings("sasrec", width=8, max_length=5, layers=1, inner_width=12, temperature=temperature)
+    save_id_model(create_id_model(len(IDS), settings), tmp_path / "saved", IDS)
+    recbole.export_id_model(tmp_path / "saved", tmp_path / "out")
+    assert ("cosines / 0.05" in (tmp_path / "out" / "README.md").read_text()) == said

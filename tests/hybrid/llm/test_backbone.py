@@ -1,13 +1,16 @@
 """Where models come from, how they are cut, and what is said when they cannot be had."""
 
+import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BertConfig, LlamaForCausalLM, T5Config
+from transformers import AutoModelForCausalLM, BertConfig, GemmaConfig, GemmaForCausalLM, LlamaForCausalLM, T5Config
 
 from hybrid.config.schema import DataConfig, LLMConfig
 from hybrid.errors import UserError
@@ -75,6 +78,33 @@ def test_fingerprint_stands_for_weights_and_layers(directory: Path, tmp_path: Pa
     weights["model.norm.weight"] += 1
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     assert load(copy, tmp_path).fingerprint != first
+
+
+def test_the_release_that_wrote_the_files_is_no_part_of_the_fingerprint(directory: Path, tmp_path: Path) -> None:
+    first = load(directory, tmp_path).fingerprint
+    file = directory / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"transformers_version": "5.99.0"}))
+    assert load(directory, tmp_path).fingerprint == first
+    file.write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    assert load(directory, tmp_path).fingerprint != first
+
+
+def test_a_soft_token_is_as_long_as_a_word_is_where_the_model_scales_it(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 300, "hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 1, "head_dim": 16}
+    GemmaForCausalLM(GemmaConfig(num_attention_heads=2, num_key_value_heads=1, **sizes)).save_pretrained(tmp_path / "g")
+    tiny_tokenizer().save_pretrained(tmp_path / "g")
+    backbone = load(tmp_path / "g", tmp_path)
+    words = backbone.model.get_input_embeddings()(torch.arange(300)).norm(dim=1).mean().item()
+    assert backbone.embedding_norm == pytest.approx(words, rel=1e-4)
+    assert words == pytest.approx(8 * backbone.embeddings.norm(dim=1).mean().item(), rel=1e-2)
+
+
+@pytest.mark.parametrize(("config", "context"), [({"max_seq_len": 77}, 77), ({}, sys.maxsize)])
+def test_a_context_has_many_names_or_none(tmp_path: Path, config: dict[str, int], context: int) -> None:
+    backbone = load("tiny-random", tmp_path)
+    backbone.model.config = SimpleNamespace(**config)
+    assert backbone.context == context
 
 
 def test_weight_files_are_hashed_once(directory: Path, tmp_path: Path, monkeypatch) -> None:

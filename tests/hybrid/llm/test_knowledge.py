@@ -143,13 +143,13 @@ def test_texts_are_kept_while_generation_goes_on(backbone: Backbone, tmp_path: P
     monkeypatch.setattr(knowledge, "greedy", answer)
     with pytest.raises(KeyboardInterrupt):
         write_knowledge(backbone, [[65, 66], [67]], 4, tmp_path, "users")
-    (file,) = (tmp_path / "knowledge").iterdir()
+    (file,) = (tmp_path / "knowledge").glob("*.json")
     assert list(json.loads(file.read_text()).values()) == text_of(backbone, [[65, 66]])
 
 
 def test_a_damaged_file_is_written_again(backbone: Backbone, tmp_path: Path) -> None:
     first = write_knowledge(backbone, [[65, 66]], 4, tmp_path, "users")
-    (file,) = (tmp_path / "knowledge").iterdir()
+    (file,) = (tmp_path / "knowledge").glob("*.json")
     file.write_text("{broken")
     assert write_knowledge(backbone, [[65, 66]], 4, tmp_path, "users") == first
 
@@ -159,3 +159,10 @@ def test_room_for_a_prompt(backbone: Backbone) -> None:
     assert room_for_prompt(backbone, 48) == context - 48
     with pytest.raises(UserError, match=f"reads {context} tokens in all"):
         room_for_prompt(backbone, context)
+
+
+def test_what_another_process_has_written_meanwhile_stays(tmp_path: Path) -> None:
+    file = tmp_path / "knowledge" / "k.json"
+    knowledge._write(file, {"a": "of this one"})
+    knowledge._write(file, {"b": "of the other"})
+    assert json.loads(file.read_text()) == {"a": "of this one", "b": "of the other"}

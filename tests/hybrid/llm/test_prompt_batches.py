@@ -10,6 +10,7 @@ from hybrid.errors import UserError
 from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.prompts import PromptBatch, PromptBuilder, SlotLayout
 from hybrid.llm.tiny import tiny_tokenizer
+from hybrid.llm.windows import last_windows
 
 CONFIG = PromptConfig(instruction="Seen:", history_items=4, item_tokens=6, targets_per_prompt=2, windows_per_user=2)
 
@@ -81,3 +82,14 @@ def test_target_batches_cover_every_target_once(prompts, histories) -> None:
 def test_batch_moves_to_another_device(prompts) -> None:
     batch = next(prompts().epoch(0)).to(torch.device("meta"))
     assert batch.tokens.device.type == batch.suffix_index[1].device.type == "meta"
+
+
+def test_a_prompt_that_the_model_cannot_read_at_once_is_refused(titles, histories) -> None:
+    builder = PromptBuilder(tiny_tokenizer(), titles, CONFIG)
+    layout, train = SlotLayout(item=True), histories([1, 2, 3, 4], [5, 6, 7])
+    longest = int(builder.lengths(last_windows(train, CONFIG.targets_per_prompt), layout).max())
+    PromptBatches(train, builder, CONFIG, layout, batch_prompts=3, id_length=4, seed=0, context=longest)
+    with pytest.raises(
+        UserError, match=rf"a prompt has {longest} tokens, but the LLM reads {longest - 1} at once; lower"
+    ):
+        PromptBatches(train, builder, CONFIG, layout, batch_prompts=3, id_length=4, seed=0, context=longest - 1)
