@@ -40,14 +40,16 @@ def convert_gguf(source: Path, target: Path) -> Path:
 
 
 def _read(source: Path) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     refuse_code(source.parent)
     place: dict[str, Any] = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     place["trust_remote_code"] = False
     try:
         with quiet_transformers(), redirect_stderr(io.StringIO()):  # this reader's bar has no switch
-            model = AutoModel.from_pretrained(**place, dtype=torch.float32, **_dequantize())
+            whole = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32, **_dequantize())
+            # A head that is the input embeddings is not written a second time.
+            model = whole.base_model if whole.config.tie_word_embeddings else whole
             return model, AutoTokenizer.from_pretrained(**place)
     except Exception as error:  # transformers and gguf raise nearly every type for a broken or unknown file
         reason = " ".join(str(error).split())[:300]

@@ -7,12 +7,14 @@ import pytest
 import torch
 from gguf import GGUFWriter, TokenType
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from hybrid.config.schema import LLMConfig
 from hybrid.errors import UserError
 from hybrid.llm import gguf as gguf_module
 from hybrid.llm.backbone import load_backbone
 from hybrid.llm.tiny import tiny_model, tiny_tokenizer
+from hybrid.llm.vocabulary import load_vocabulary
 
 CPU = torch.device("cpu")
 TOKENS = torch.arange(1, 9)[None]
@@ -59,6 +61,11 @@ def model() -> torch.nn.Module:
 
 @pytest.fixture
 def file(tmp_path: Path, model: torch.nn.Module) -> Path:
+    return write(model, tmp_path)
+
+
+def write(model: torch.nn.Module, tmp_path: Path, head: torch.Tensor | None = None) -> Path:
+    """The model's file; ``head`` [V, H]: a projection of its own."""
     writer = GGUFWriter(tmp_path / "tiny.gguf", "llama")
     writer.add_context_length(2048)
     writer.add_embedding_length(32)
@@ -78,6 +85,8 @@ def file(tmp_path: Path, model: torch.nn.Module) -> Path:
     writer.add_eos_token_id(0)
     for name, weight in model.state_dict().items():
         writer.add_tensor(gguf_name(name), np.ascontiguousarray(gguf_weight(name, weight.numpy())))
+    if head is not None:
+        writer.add_tensor("output.weight", head.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -96,6 +105,17 @@ def test_states_are_those_of_the_original_model(file: Path, model, tmp_path: Pat
     torch.testing.assert_close(loaded.model(TOKENS).last_hidden_state, model(TOKENS).last_hidden_state)
     assert loaded.tokenizer("Heat (1995)").input_ids == tiny_tokenizer()("Heat (1995)").input_ids
     assert load(file, tmp_path, num_layers=1).layers == 1
+
+
+def test_a_head_of_its_own_is_kept_and_one_that_is_the_embeddings_is_not_doubled(model, tmp_path: Path) -> None:
+    head = torch.randn(257, 32).bfloat16().float()
+    loaded = load(write(model, tmp_path, head), tmp_path)
+    assert torch.equal(load_vocabulary(loaded).weight, head)
+    torch.testing.assert_close(loaded.model(TOKENS).last_hidden_state, model(TOKENS).last_hidden_state)
+    (tmp_path / "tied").mkdir()
+    tied = load(write(model, tmp_path / "tied"), tmp_path / "tied")
+    assert torch.equal(load_vocabulary(tied).weight, tied.embeddings)
+    assert "lm_head.weight" not in load_file(tied.directory / "model.safetensors")
 
 
 def test_a_file_is_converted_once(file: Path, tmp_path: Path, monkeypatch) -> None:
