@@ -79,6 +79,7 @@ def _load(directory: Path) -> tuple[Any, Any]:
 
 @torch.no_grad()
 def _encode(model: Any, tokenizer: Any, texts: Sequence[str], tokens: int) -> Tensor:
+    tokens = min(tokens, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokens))
     known = [number for number, text in enumerate(texts) if number and text.strip()]
     known.sort(key=lambda number: -len(texts[number]))  # texts of a length together: little padding
     vectors = torch.zeros(len(texts), int(model.config.hidden_size))

@@ -154,6 +154,7 @@ def encoder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder")
     torch.manual_seed(1)
     shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    shape["max_position_embeddings"] = 64
     BertModel(BertConfig(vocab_size=257, initializer_range=0.5, **shape)).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
@@ -172,6 +173,11 @@ def test_sentence_vectors_are_the_mean_of_the_texts_states(encoder, tmp_path):
     assert torch.allclose(found[1, :8], mean / mean.norm(), atol=1e-5)
     assert torch.allclose(found[3], (found[1] + found[2]) / 2)
     assert torch.equal(found, encode_sentences(str(encoder), texts, 32, tmp_path, 12, CPU))  # from the cache
+
+
+def test_of_a_text_longer_than_the_encoder_reads_the_beginning_counts(encoder, tmp_path):
+    found = encode_sentences(str(encoder), ["", "A" * 64, "A" * 64 + "B" * 30], 128, tmp_path, 12, CPU)
+    assert torch.allclose(found[1], found[2], atol=1e-6)
 
 
 def test_sentences_are_encoded_on_the_device_that_is_given(encoder, tmp_path):
