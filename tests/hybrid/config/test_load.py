@@ -367,6 +367,7 @@ def test_a_section_without_keys_has_the_defaults(tmp_path, text):
         ("eval_args: \"{'split': {'RS': [0.8, 0.1, 0.1]}}\"\n", "^eval_args: expected keys such as split"),
         ("dataset: ml-100k\ndata: 3\n", "^data: expected keys and values, got 3"),
         ("model: [SASRec]\n", "SASRec"),
+        ("? [a]\n: 1\n", "not valid yaml: .*unhashable key"),
     ],
 )
 def test_recbole_values_of_the_wrong_kind_are_one_line(tmp_path, text, message):
