@@ -108,10 +108,7 @@ def check_directory(run: RunDirectory, config: Config, resume: bool) -> None:
 
 
 def _without_places(config: Config) -> dict[str, Any]:
-    """The settings but for where files lie: folders may be moved, and `check_dataset` knows the data by content.
-
-    A language model's weights are compared where a checkpoint is loaded.
-    """
+    """The settings but for where files lie: folders may be moved, and `check_dataset` knows the data by content."""
     settings = asdict(config)
     del settings["output_dir"]
     for key in ("dataset", "item_file", "cache_dir"):

@@ -6,14 +6,13 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hybrid.config.load import build_config, dump_config, read_yaml
+from hybrid.config.load import build_config, dump_config, merge, nest, read_yaml
 from hybrid.config.schema import Config
 from hybrid.data.known import KNOWN
 from hybrid.errors import UserError
@@ -87,24 +86,14 @@ class RunDirectory:
 
         Where its data are there no more, but are here, a folder was moved or copied, and those here are meant.
         """
-        config = build_config(read_yaml(self.config))
+        tree = read_yaml(self.config)
+        config = build_config(tree)
         started = read_json(self.environment).get("directory") if self.environment.exists() else None
         if started in (None, str(Path.cwd())):  # none: written before this was kept
             return config
-        data, llm, bridges = config.data, config.llm, config.bridges
-        dataset = data.dataset if data.dataset in KNOWN else _from(started, data.dataset)
-        data = replace(data, dataset=dataset, item_file=_from(started, data.item_file))
-        data = replace(data, cache_dir=_if_there(started, data.cache_dir))
-        llm = replace(llm, name=_if_there(started, llm.name), item_encoder=_if_there(started, llm.item_encoder))
-        sources = tuple(_if_there(started, name) for name in bridges.mformer.sources)
-        references = tuple(_if_there(started, name) for name in config.instruct.references)
-        return replace(
-            config,
-            data=data,
-            llm=llm,
-            bridges=replace(bridges, mformer=replace(bridges.mformer, sources=sources)),
-            instruct=replace(config.instruct, references=references),
-        )
+        for key, place in _places(config).items():
+            merge(tree, nest(key, _located(started, key, place)))
+        return build_config(tree)
 
     def output_dir(self, config: Config) -> str:
         """The ``output_dir`` under which the config of this run is found here, from any directory."""
@@ -127,14 +116,14 @@ def places_of_run(file: Path, resume: bool) -> list[str]:
     if file.name != run.config.name or not file.is_file() or not run.environment.exists():
         return []
     saved, found = build_config(read_yaml(file)), run.read_config()
-    if resume:
-        found = replace(found, output_dir=run.output_dir(saved))
     before, now = _places(saved), _places(found)
+    if resume:
+        before, now = before | {"output_dir": saved.output_dir}, now | {"output_dir": run.output_dir(saved)}
     return [f"{key}={json.dumps(now[key], ensure_ascii=False)}" for key in now if now[key] != before[key]]
 
 
-def _places(config: Config) -> dict[str, Any]:
-    """The settings that are paths, or may be."""
+def _places(config: Config) -> dict[str, str | tuple[str, ...]]:
+    """The settings of what a run reads that are paths, or may be."""
     return {
         "data.dataset": config.data.dataset,
         "data.item_file": config.data.item_file,
@@ -143,8 +132,17 @@ def _places(config: Config) -> dict[str, Any]:
         "llm.item_encoder": config.llm.item_encoder,
         "bridges.mformer.sources": config.bridges.mformer.sources,
         "instruct.references": config.instruct.references,
-        "output_dir": config.output_dir,
     }
+
+
+def _located(started: str, key: str, place: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """What a place of `_places` means in the directory that the run was started in."""
+    if isinstance(place, tuple):
+        return tuple(_if_there(started, name) for name in place)
+    if key in ("data.dataset", "data.item_file"):
+        is_name = key == "data.dataset" and place in KNOWN
+        return place if is_name else _from(started, place)
+    return _if_there(started, place)
 
 
 def _if_there(started: str, place: str) -> str:
