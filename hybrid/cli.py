@@ -106,7 +106,8 @@ def _compare_command(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     command.add_argument("--ablate", action="store_true", help="each bridge that is on alone, and each left out")
     command.add_argument(
         "--controls", default="", help="all, or comma-separated: item_text, id_states, id_items, projector, "
-        "llm_weights, self_teacher, peer_teacher, sentence_encoder, bag_of_words, static_text, shuffled_history",
+        "llm_weights, self_teacher, peer_teacher, sentence_encoder, bag_of_words, one_view, static_text, "
+        "shuffled_history",
     )  # fmt: skip
     command.add_argument("--extra-seeds", default="", help="seeds of ablations and controls (default: --seeds)")
     command.add_argument("--no-blend", action="store_true", help="leave out the blend of both sides")

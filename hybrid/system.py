@@ -56,7 +56,11 @@ class BaseSystem(ABC):
 
     @property
     def texts_fixed(self) -> bool:
-        """Whether the LLM's vectors of the texts stay as they are: nothing that they are made with is tuned."""
+        """Whether the vectors of the texts that the bridges read stay as they are: nothing that makes them is tuned."""
+        return bool(self.config.llm.shared_encoder) or self._own_texts_fixed
+
+    @property
+    def _own_texts_fixed(self) -> bool:
         llm = self.config.llm
         return llm.item_pooling == "mean" and (llm.prompt.items == "vectors" or llm.tune == "none")
 
@@ -75,9 +79,14 @@ class BaseSystem(ABC):
         if self._fixed_vectors is not None:
             return self._fixed_vectors
         vectors = text_vectors(self.config, self.need_llm(), self.texts)
-        if self.texts_fixed:
+        if self._own_texts_fixed:
             self._fixed_vectors = vectors
         return vectors
+
+    def shared_vectors(self) -> Tensor:
+        """Vectors of the items that the bridges to the ID side read, [N, H]: the LLM's or those of another encoder."""
+        encoder = self.config.llm.shared_encoder
+        return encoder_vectors(encoder, self.config, self.need_llm(), self.texts) if encoder else self.item_vectors()
 
     def item_vectors(self) -> Tensor:
         """Vectors of the items by the LLM as it is now, [N, H]: what they are scored by."""
@@ -93,18 +102,16 @@ class BaseSystem(ABC):
         The untuned LLM encodes the same texts once; later runs read its vectors from the cache. Items as histories have
         no cache: their prompts hold what the bridges make of them.
         """
-        recommender = self.need_llm()
-        uses_vectors = isinstance(recommender.scorer, SuffixCosine)
+        recommender, store = self.need_llm(), self.exchange.store
         if recommender.reader is not None and not recommender.reader.ready:
             recommender.reader.set_vectors(self.text_vectors().to(self.device))
-        if not uses_vectors and not self.exchange.reads("llm", "text"):
-            return
-        vectors = self.item_vectors()
+        own: Tensor | None = None
         if isinstance(recommender.scorer, SuffixCosine):
-            recommender.scorer.set_item_vectors(vectors.to(self.device))
-        store = self.exchange.store
+            own = self.item_vectors()
+            recommender.scorer.set_item_vectors(own.to(self.device))
         if self.exchange.reads("llm", "text") and not (self.texts_fixed and store.has("llm", "text")):
-            store.write("llm", "text", vectors, step=step, fingerprint=self.exchange.fingerprint)
+            shared = self.shared_vectors() if own is None or self.config.llm.shared_encoder else own
+            store.write("llm", "text", shared, step=step, fingerprint=self.exchange.fingerprint)
 
     def serving_parameters(self) -> int:
         """Weights that answering with the LLM side needs: the model, what its prompts read, the scorer."""
@@ -238,16 +245,22 @@ def text_vectors(config: Config, recommender: LLMRecommender, texts: Sequence[st
 
     With ``llm.item_encoder`` those of that encoder, with ``llm.item_layers=all`` those of the whole model.
     """
-    llm, cache_dir = config.llm, Path(config.data.cache_dir)
-    if llm.item_encoder == BAG_OF_WORDS:
-        return count_words(texts, recommender.backbone.width)
+    llm = config.llm
     if llm.item_encoder:
-        width, device = recommender.backbone.width, recommender.suffix.device
-        return encode_sentences(llm.item_encoder, texts, llm.encode_tokens, cache_dir, width, device)
+        return encoder_vectors(llm.item_encoder, config, recommender, texts)
     if llm.item_layers == "all" and llm.num_layers:
         recommender = _whole_model(config, recommender.suffix.device)
     pooling: Literal["mean", "suffix"] = "suffix" if llm.item_pooling == "suffix" else "mean"
-    return encode_items(recommender, texts, Encoding(pooling, llm.encode_tokens), cache_dir)
+    return encode_items(recommender, texts, Encoding(pooling, llm.encode_tokens), Path(config.data.cache_dir))
+
+
+def encoder_vectors(encoder: str, config: Config, recommender: LLMRecommender, texts: Sequence[str]) -> Tensor:
+    """Vectors of item texts [N], [N, H], by an encoder that ``llm.item_encoder`` or ``llm.shared_encoder`` names."""
+    width, device = recommender.backbone.width, recommender.suffix.device
+    if encoder == BAG_OF_WORDS:
+        return count_words(texts, width)
+    cache_dir = Path(config.data.cache_dir)
+    return encode_sentences(encoder, texts, config.llm.encode_tokens, cache_dir, width, device)
 
 
 def _whole_model(config: Config, device: torch.device) -> LLMRecommender:

@@ -19,6 +19,7 @@ Kind = Literal["arm", "ablation", "control"]
 SHUFFLED = "shuffled_history"
 """The control that only evaluates: it has no runs of its own."""
 STATIC = "static_text"
+ONE_VIEW = "one_view"
 CONTROLS: dict[str, dict[str, Any]] = {
     "item_text": {"controls.item_text": "permuted"},
     "id_states": {"controls.id_states": "permuted"},
@@ -27,12 +28,14 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "llm_weights": {"controls.llm_weights": "random"},
     "self_teacher": {"bridges.distill.teacher": "self"},
     "peer_teacher": {"bridges.distill.teacher": "peer", "train.schedule.llm_length": 0, "evaluation.untrained": False},
-    "sentence_encoder": {"llm.item_encoder": PACKAGED, "llm.item_layers": "kept"},
-    "bag_of_words": {"llm.item_encoder": BAG_OF_WORDS, "llm.item_layers": "kept"},
+    "sentence_encoder": {"llm.item_encoder": PACKAGED, "llm.item_layers": "kept", "llm.shared_encoder": ""},
+    "bag_of_words": {"llm.item_encoder": BAG_OF_WORDS, "llm.item_layers": "kept", "llm.shared_encoder": ""},
+    ONE_VIEW: {"llm.shared_encoder": ""},
     STATIC: {"train.schedule.llm_length": 0, "evaluation.untrained": False},
     SHUFFLED: {},
 }
-"""Settings of each control, which can be set by hand too; static_text: vectors of the untuned LLM, no turns."""
+"""Settings of each control, which can be set by hand too; static_text: texts as they are
+read before anything is tuned, no turns; one_view: both sides read the LLM's vectors of the texts."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ def _control(joint: Config, name: str, few: Sequence[int], arms: Sequence[Arm], 
         encoder_directory(PACKAGED)
     if name == STATIC and not ("llm2id" in DIRECTIONS[joint.arm] and _reads_texts(joint)):
         raise UserError(f"control {name}: in the arm {joint.arm} with these bridges no text vectors reach the ID model")
+    if name == ONE_VIEW and not joint.llm.shared_encoder:
+        raise UserError(f"control {name}: without llm.shared_encoder both sides read the same vectors as it is")
     return [_entry(joint, f"control_{name}", f"control {name}", "control", CONTROLS[name], few)]
 
 

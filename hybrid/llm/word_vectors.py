@@ -12,7 +12,11 @@ from torch import Tensor
 from hybrid.errors import UserError
 
 BAG_OF_WORDS = "bag-of-words"
-"""What ``llm.item_encoder`` calls them."""
+"""What ``llm.item_encoder`` and ``llm.shared_encoder`` call them."""
+
+UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+WORD = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
+"""Letters and digits in a row; in scripts without spaces between words (Thai, Lao, Chinese, Japanese) a character."""
 
 
 def count_words(texts: Sequence[str], width: int) -> Tensor:
@@ -24,11 +28,12 @@ def count_words(texts: Sequence[str], width: int) -> Tensor:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    words = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+")
+    words = TfidfVectorizer(sublinear_tf=True, token_pattern=WORD)
     try:
         words.fit([text for text in texts[1:] if text.strip()])
     except ValueError:  # an empty vocabulary
-        raise UserError(f"llm.item_encoder={BAG_OF_WORDS}: no item text has a word; see data.text_fields") from None
+        where = f"llm.item_encoder or llm.shared_encoder: {BAG_OF_WORDS}"
+        raise UserError(f"{where}: no item text has a word; see data.text_fields") from None
     weights = words.transform(["", *texts[1:]])
     rank = min(width, *weights.shape)
     vectors = torch.zeros(len(texts), width)

@@ -130,6 +130,7 @@ def _places(config: Config) -> dict[str, str | tuple[str, ...]]:
         "data.cache_dir": config.data.cache_dir,
         "llm.name": config.llm.name,
         "llm.item_encoder": config.llm.item_encoder,
+        "llm.shared_encoder": config.llm.shared_encoder,
         "bridges.mformer.sources": config.bridges.mformer.sources,
         "instruct.references": config.instruct.references,
     }

