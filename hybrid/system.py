@@ -26,7 +26,7 @@ from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.prompts import PromptBuilder
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.llm.scorers import IdHead, SuffixCosine
-from hybrid.llm.sentence_encoder import encode_sentences
+from hybrid.llm.sentence_encoder import encode_sentences, encoder_directory
 from hybrid.llm.word_vectors import BAG_OF_WORDS, count_words
 from hybrid.sources import Source, create_sources
 from idmodels.contract import IDModel
@@ -279,7 +279,9 @@ def _whole_model(config: Config, device: torch.device) -> LLMRecommender:
 
 
 def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Backbone:
-    """The backbone of a run; UserError where no item has a text for it to read."""
+    """The backbone of a run; UserError where no item has a text for it to read, or an encoder is not there."""
+    for encoder in {config.llm.item_encoder, config.llm.shared_encoder} - {"", BAG_OF_WORDS}:
+        encoder_directory(encoder)
     if not any(texts):
         raise UserError(
             f"no item has a text, so there is nothing for the LLM to read; {_way_to_texts(config.data)}, or train the "

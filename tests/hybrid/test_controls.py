@@ -210,6 +210,13 @@ def test_the_bridges_may_read_another_view_of_the_texts_than_the_llm(tiny):
     assert torch.equal(same.exchange.store.read("llm", "text"), same.text_vectors())
 
 
+@pytest.mark.parametrize("setting", ["item_encoder", "shared_encoder"])
+def test_an_encoder_that_is_not_there_is_found_before_anything_is_loaded(tiny, monkeypatch, setting):
+    monkeypatch.setattr("hybrid.system.load_backbone", lambda *given: pytest.fail("loaded"))
+    with pytest.raises(UserError, match="no such directory: /no/such"):
+        system_of(tiny(f"llm.{setting}=/no/such"))
+
+
 def test_another_view_stays_where_the_llms_own_follows_its_tuning(tiny):
     system = system_of(tiny("llm.shared_encoder=bag-of-words", "llm.prompt.items=titles"))
     assert system.texts_fixed
