@@ -49,6 +49,7 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     check_directory(run, config, resume)
     if config.threads:
         torch.set_num_threads(config.threads)
+    _check_encoders(run, config)
     dataset = prepare(config.data, log=log.info)
     if run.config.exists():
         check_dataset(run, dataset.fingerprint)
@@ -82,6 +83,18 @@ def create_trainer(config: Config, dataset: Dataset) -> "BaseTrainer[Any] | Stag
     from hybrid.training.trainer import Trainer
 
     return Trainer(build_system(config, data))
+
+
+def _check_encoders(run: RunDirectory, config: Config) -> None:
+    """Encoders of texts have their first work after a plain model has trained: one that is not there is found now."""
+    if run.config.exists() or config.arm == "id_only":
+        return
+    from hybrid.llm.sentence_encoder import encoder_directory
+    from hybrid.llm.word_vectors import BAG_OF_WORDS
+
+    shared = config.llm.shared_encoder if config.arm in ("llm2id", "both") else ""
+    for name in {config.llm.item_encoder, shared} - {"", BAG_OF_WORDS}:
+        encoder_directory(name)
 
 
 def _tell_of_repeats(config: Config, dataset: Dataset) -> None:
@@ -147,6 +160,7 @@ def check_runs(groups: Sequence[Sequence[Config]], dataset: Dataset) -> None:
             check_directory(run, config, resume=True)
             if run.config.exists():
                 check_dataset(run, dataset.fingerprint)
+            _check_encoders(run, config)
             unfinished += [] if run.finished.exists() else [config]
         if unfinished:
             create_trainer(unfinished[0], dataset)

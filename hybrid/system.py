@@ -26,7 +26,7 @@ from hybrid.llm.prompt_batches import PromptBatches
 from hybrid.llm.prompts import PromptBuilder
 from hybrid.llm.recommender import LLMRecommender
 from hybrid.llm.scorers import IdHead, SuffixCosine
-from hybrid.llm.sentence_encoder import encode_sentences, encoder_directory
+from hybrid.llm.sentence_encoder import encode_sentences
 from hybrid.llm.word_vectors import BAG_OF_WORDS, count_words
 from hybrid.sources import Source, create_sources
 from idmodels.contract import IDModel
@@ -57,11 +57,14 @@ class BaseSystem(ABC):
     @property
     def texts_fixed(self) -> bool:
         """Whether the vectors of the texts that the bridges read stay as they are: nothing that makes them is tuned."""
-        return bool(self.config.llm.shared_encoder) or self._own_texts_fixed
+        another = bool(self.config.llm.shared_encoder) and self.exchange.reads("llm", "text")
+        return another or self._own_texts_fixed
 
     @property
     def _own_texts_fixed(self) -> bool:
         llm = self.config.llm
+        if llm.item_encoder:
+            return llm.item_pooling != "history"
         return llm.item_pooling == "mean" and (llm.prompt.items == "vectors" or llm.tune == "none")
 
     @property
@@ -279,9 +282,7 @@ def _whole_model(config: Config, device: torch.device) -> LLMRecommender:
 
 
 def load_llm(config: Config, texts: Sequence[str], device: torch.device) -> Backbone:
-    """The backbone of a run; UserError where no item has a text for it to read, or an encoder is not there."""
-    for encoder in {config.llm.item_encoder, config.llm.shared_encoder} - {"", BAG_OF_WORDS}:
-        encoder_directory(encoder)
+    """The backbone of a run; UserError where no item has a text for it to read."""
     if not any(texts):
         raise UserError(
             f"no item has a text, so there is nothing for the LLM to read; {_way_to_texts(config.data)}, or train the "

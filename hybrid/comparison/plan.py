@@ -35,7 +35,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     SHUFFLED: {},
 }
 """Settings of each control, which can be set by hand too; static_text: texts as they are
-read before anything is tuned, no turns; one_view: both sides read the LLM's vectors of the texts."""
+read before anything is tuned, no turns; one_view: the bridges read the LLM side's own vectors."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _control(joint: Config, name: str, few: Sequence[int], arms: Sequence[Arm], 
         return [Entry(entry.name, entry.suffix, entry.kind, entry.configs, shuffled=True) for entry in entries]
     if name == "sentence_encoder":
         encoder_directory(PACKAGED)
-    if name == STATIC and not ("llm2id" in DIRECTIONS[joint.arm] and _reads_texts(joint)):
+    if name in (STATIC, ONE_VIEW) and not ("llm2id" in DIRECTIONS[joint.arm] and _reads_texts(joint)):
         raise UserError(f"control {name}: in the arm {joint.arm} with these bridges no text vectors reach the ID model")
     if name == ONE_VIEW and not joint.llm.shared_encoder:
         raise UserError(f"control {name}: without llm.shared_encoder both sides read the same vectors as it is")
@@ -159,6 +159,8 @@ def _control(joint: Config, name: str, few: Sequence[int], arms: Sequence[Arm], 
 def _reads_texts(config: Config) -> bool:
     """Whether a bridge is on that brings the LLM's vectors of the texts to the ID side."""
     bridges = config.bridges
+    if config.task == "ctr":
+        return bridges.knowledge.enabled
     texts = (bridges.knowledge, bridges.neighbours, bridges.smoothing, bridges.substitution)
     return any(bridge.enabled for bridge in texts)
 

@@ -91,7 +91,7 @@ class TrainConfig:
     safeguard: bool = True
     """Rankings where the LLM teaches the ID side: a plain ID model is trained first, and kept as the best where the ID
     side never beats it on validation. It also takes the place of an ID side that is behind it after its last phase, and
-    of one that is not ahead by two standard errors after its first, where the LLM's vectors of texts stay the same."""
+    of one that is not ahead by two standard errors after its first, where the vectors of texts stay the same."""
     safeguard_patience: NotNegative = 5
     """Validations in a row, once the LLM has trained, in which the ID side's best so far is below what the plain one
     had reached by the same epoch; after them the LLM's losses reach it no more. 0: never."""

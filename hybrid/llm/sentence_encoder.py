@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hybrid.errors import UserError
+from hybrid.errors import UserError, nearest
 from hybrid.llm.fingerprint import directory_hash, short_hash
 from hybrid.llm.hub import hub_directory
 from hybrid.llm.item_vectors import read_vectors, write_vectors
 from hybrid.llm.own_code import refuse_code
 from hybrid.llm.quiet import quiet_transformers
+from hybrid.llm.word_vectors import BAG_OF_WORDS
 from hybrid.progress import progress
 
 PACKAGED = "all-minilm-l6-v2"
@@ -51,7 +52,7 @@ def encode_sentences(
 
 
 def encoder_directory(name: str) -> Path:
-    """Where the encoder's files are; UserError where it is not there."""
+    """Where the encoder's files are; UserError where it is not there or is no model."""
     path = Path(name).expanduser()
     if name == PACKAGED:
         spec = find_spec(PACKAGE)
@@ -59,11 +60,18 @@ def encoder_directory(name: str) -> Path:
             if Path(folder, "model", "config.json").is_file():
                 return Path(folder, "model")
         raise UserError(f"{SETTINGS}: {name} is in a package that is not installed; type: {INSTALL}")
-    if path.is_dir():
+    if (path / "config.json").is_file():
         return path
+    if path.is_dir():
+        raise UserError(f"{SETTINGS}: {name} has no config.json, so there is no model in it")
     if name.startswith((".", "/", "~")):
         raise UserError(f"{SETTINGS}: no such directory: {name}")
-    return hub_directory(name, "main")
+    try:
+        return hub_directory(name, "main")
+    except UserError as error:
+        known = nearest(name, [PACKAGED, BAG_OF_WORDS])
+        why = str(error).removeprefix("llm.name: ")
+        raise UserError(f"{SETTINGS}: no encoder {name!r}{known}; {why}") from None
 
 
 def _load(directory: Path) -> tuple[Any, Any]:

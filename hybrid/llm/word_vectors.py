@@ -14,8 +14,8 @@ from hybrid.errors import UserError
 BAG_OF_WORDS = "bag-of-words"
 """What ``llm.item_encoder`` and ``llm.shared_encoder`` call them."""
 
-UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-WORD = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
+UNSPACED = "\u0e00-\u0eff\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
+WORD = rf"(?=\w)[{UNSPACED}]|[^\W{UNSPACED}]+"
 """Letters and digits in a row; in scripts without spaces between words (Thai, Lao, Chinese, Japanese) a character."""
 
 

@@ -5,7 +5,7 @@ epochs, no exchange. It costs no LLM. Its best validation is the floor: a run wh
 plain model as its best. And its curve says whether the exchange helps: an ID side whose best so far is below what the
 plain one had reached by the same epoch, for so many validations in a row, is not taught by the LLM any more. The best
 so far and not the last, because values of one epoch scatter. An ID side that is behind after its last phase gives way
-to the plain model, so that the LLM learns from the better one. Where the LLM's vectors of the texts stay the same that
+to the plain model, so that the LLM learns from the better one. Where the vectors of the texts stay the same that
 is decided after the first phase, and there texts must earn their place: unless they are clearly ahead, by more than two
 standard errors, the next phase goes on from the plain model.
 """

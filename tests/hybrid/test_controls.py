@@ -1,5 +1,8 @@
 """Each control breaks what it says, and nothing else."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,7 @@ from hybrid.data.split import Histories, split_training
 from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.llm.backbone import load_backbone
-from hybrid.llm.sentence_encoder import encode_sentences
+from hybrid.llm.sentence_encoder import encode_sentences, encoder_directory
 from hybrid.llm.tiny import tiny_model, tiny_tokenizer
 from hybrid.llm.word_vectors import count_words
 from hybrid.runs import train_run
@@ -211,10 +214,29 @@ def test_the_bridges_may_read_another_view_of_the_texts_than_the_llm(tiny):
 
 
 @pytest.mark.parametrize("setting", ["item_encoder", "shared_encoder"])
-def test_an_encoder_that_is_not_there_is_found_before_anything_is_loaded(tiny, monkeypatch, setting):
-    monkeypatch.setattr("hybrid.system.load_backbone", lambda *given: pytest.fail("loaded"))
+def test_an_encoder_that_is_not_there_is_found_before_anything_is_loaded(tiny, monkeypatch, setting, tmp_path):
+    monkeypatch.setattr("hybrid.runs.create_trainer", lambda *given: pytest.fail("loaded"))
     with pytest.raises(UserError, match="no such directory: /no/such"):
-        system_of(tiny(f"llm.{setting}=/no/such"))
+        train_run(tiny(f"llm.{setting}=/no/such"))
+    with pytest.raises(UserError, match=r"has no config\.json, so there is no model in it"):
+        train_run(tiny(f"llm.{setting}={tmp_path}"))
+
+
+def test_a_misspelt_encoder_gets_the_nearest_name(monkeypatch):
+    def offline(name, revision):
+        raise UserError("llm.name: the hub cannot be reached")
+
+    monkeypatch.setattr("hybrid.llm.sentence_encoder.hub_directory", offline)
+    wanted = "llm.shared_encoder: no encoder 'bag_of_words'; did you mean 'bag-of-words'?; the hub cannot be reached"
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        encoder_directory("bag_of_words")
+
+
+def test_a_finished_run_does_without_the_encoder_of_its_texts(tiny, encoder, tmp_path):
+    own = shutil.copytree(encoder, tmp_path / "own")
+    run = train_run(tiny(f"llm.shared_encoder={own}", "train.schedule.rounds=1"))
+    shutil.rmtree(own)
+    assert set(evaluate_run(run.path, "valid")["sides"]) == {"id", "llm"}
 
 
 def test_another_view_stays_where_the_llms_own_follows_its_tuning(tiny):

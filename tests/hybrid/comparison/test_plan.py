@@ -116,6 +116,7 @@ def test_all_controls_leave_out_what_does_not_apply_and_say_so(config, monkeypat
         (["both"], ["item_txt"], "unknown control 'item_txt'; did you mean 'item_text'?"),
         (["both"], ["llm_weights"], "no pretrained weights"),
         (["llm2id"], ["id_states"], "the LLM reads no ID states"),
+        (["id2llm"], ["one_view"], "no text vectors reach the ID model"),
         (["both"], ["one_view"], "without llm.shared_encoder both sides read the same vectors"),
         (["id2llm"], ["static_text"], "no text vectors reach the ID model"),
         (["id_only", "llm_only"], ["item_text"], "add both, llm2id or id2llm"),

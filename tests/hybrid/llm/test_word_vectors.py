@@ -45,3 +45,8 @@ def test_scripts_without_spaces_share_characters():
     found = count_words(["", "\u7ea2\u8272\u8f66", "\u84dd\u8272\u8239", "red car"], 8)
     assert found[1] @ found[2] > 0.1
     assert found[1] @ found[3] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_marks_between_characters_are_no_words():
+    with pytest.raises(UserError, match="no item text has a word"):
+        count_words(["", "\u30fb", "\u0e3f \u0e48"], 8)
