@@ -49,7 +49,8 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
     check_directory(run, config, resume)
     if config.threads:
         torch.set_num_threads(config.threads)
-    _check_encoders(run, config)
+    if not run.config.exists():
+        _check_encoders(config)
     dataset = prepare(config.data, log=log.info)
     if run.config.exists():
         check_dataset(run, dataset.fingerprint)
@@ -85,9 +86,9 @@ def create_trainer(config: Config, dataset: Dataset) -> "BaseTrainer[Any] | Stag
     return Trainer(build_system(config, data))
 
 
-def _check_encoders(run: RunDirectory, config: Config) -> None:
+def _check_encoders(config: Config) -> None:
     """Encoders of texts have their first work after a plain model has trained: one that is not there is found now."""
-    if run.config.exists() or config.arm == "id_only":
+    if config.arm == "id_only":
         return
     from hybrid.llm.sentence_encoder import encoder_directory
     from hybrid.llm.word_vectors import BAG_OF_WORDS
@@ -154,14 +155,17 @@ def check_runs(groups: Sequence[Sequence[Config]], dataset: Dataset) -> None:
     The runs of a group differ in seed or share only: one that is not finished is built for all of them.
     """
     for configs in groups:
-        unfinished = []
+        unfinished, new = [], []
         for config in configs:
             run = RunDirectory(Path(config.output_dir) / config.name)
             check_directory(run, config, resume=True)
             if run.config.exists():
                 check_dataset(run, dataset.fingerprint)
-            _check_encoders(run, config)
+            else:
+                new.append(config)
             unfinished += [] if run.finished.exists() else [config]
+        if new:
+            _check_encoders(new[0])
         if unfinished:
             create_trainer(unfinished[0], dataset)
 

