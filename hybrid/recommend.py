@@ -42,7 +42,7 @@ def recommend_run(
     unfinished run, data that has changed since, an unknown user or item, or a side that the run has not.
     """
     run = RunDirectory(path)
-    run.recover()
+    run.recover_unless_held()
     run.check()
     config = run.read_config()
     if config.task != "ranking" or config.llm.scorer.kind == "candidate_likelihood":

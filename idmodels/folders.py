@@ -49,8 +49,13 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 def recover_folder(folder: Path) -> None:
     """Put ``folder`` back where its replacement was interrupted between the two renames."""
-    if _old(folder).exists() and not folder.exists():
+    if is_interrupted(folder):
         os.replace(_old(folder), folder)
+
+
+def is_interrupted(folder: Path) -> bool:
+    """Whether the replacement of ``folder`` is between its two renames: interrupted there, or at it right now."""
+    return _old(folder).exists() and not folder.exists()
 
 
 def _old(folder: Path) -> Path:

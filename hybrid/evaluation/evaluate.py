@@ -28,7 +28,7 @@ def evaluate_run(path: Path, part: Part, keep_states: bool = False, shuffle_hist
         UserError: not a run directory, an unfinished run, or a dataset that has changed since.
     """
     run, what = RunDirectory(path), Measurement(part, keep_states, shuffle_histories)
-    run.recover()
+    run.recover_unless_held()
     kept = path / f"{what.name}.json"
     if kept.exists() and (found := dict(read_json(kept))) and _is_whole(found, path, what):
         log.info("%s: measured before, read from there", kept)

@@ -18,7 +18,7 @@ def export_run(path: Path, form: Format, out: Path | None = None) -> Path:
     from hybrid.export import faiss, recbole, safetensors
 
     run = RunDirectory(path)
-    run.recover()
+    run.recover_unless_held()
     run.check()
     from hybrid.system import ID, LLM
 

@@ -64,12 +64,13 @@ def encoder_directory(name: str) -> Path:
         raise UserError(f"{SETTINGS}: {name} has no config.json, so there is no model in it")
     if name.startswith((".", "/", "~")):
         raise UserError(f"{SETTINGS}: no such directory: {name}")
-    try:
-        return hub_directory(name, "main")
-    except UserError as error:
-        known = nearest(name, [PACKAGED, BAG_OF_WORDS])
-        why = str(error).removeprefix("llm.name: ")
-        raise UserError(f"{SETTINGS}: no encoder {name!r}{known}; {why}") from None
+    known = [PACKAGED, BAG_OF_WORDS]
+    return hub_directory(
+        name,
+        "main",
+        SETTINGS,
+        f"encoders without a network: {', '.join(known)}, a local directory{nearest(name, known)}",
+    )
 
 
 def _load(directory: Path) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hybrid.config.schema import Config
 from hybrid.data.known import KNOWN
 from hybrid.errors import UserError
 from hybrid.whole_files import written_beside
-from idmodels.folders import recover_folder, replaced_folder
+from idmodels.folders import is_interrupted, recover_folder, replaced_folder
 
 
 class RunDirectory:
@@ -80,6 +80,12 @@ class RunDirectory:
         """Put back a best model whose replacement was interrupted between its two renames."""
         for target in (self.best_id, self.best_llm):
             recover_folder(target)
+
+    def recover_unless_held(self) -> None:
+        """`recover` for those who only read: a process that trains here may be amid that replacement."""
+        if is_interrupted(self.best_id) or is_interrupted(self.best_llm):
+            with suppress(UserError), self.held():
+                self.recover()
 
     def read_config(self) -> Config:
         """The config of the run; its relative paths are those of the directory that it was started in.

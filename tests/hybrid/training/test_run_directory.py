@@ -76,3 +76,13 @@ def test_a_best_model_lost_between_two_renames_comes_back(tmp_path):
     run.recover()
     assert (run.best_id / "model.safetensors").read_text() == "weights"
     assert not old.exists()
+
+
+def test_a_reader_leaves_a_replacement_to_the_process_that_trains(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.best_id.with_name(".id.old").mkdir(parents=True)
+    with run.held():
+        RunDirectory(tmp_path).recover_unless_held()
+        assert not run.best_id.exists()
+    RunDirectory(tmp_path).recover_unless_held()
+    assert run.best_id.is_dir()
