@@ -23,6 +23,10 @@ class Example:
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
 
+    def __len__(self) -> int:
+        """Tokens that the model reads: all but the answer's last, which nothing follows."""
+        return len(self.prompt) + len(self.answer) - 1
+
 
 class Examiner:
     """Draws the examples of one domain.
@@ -123,6 +127,18 @@ def without(examples: Iterable[Example], others: Iterable[Example]) -> list[Exam
     """The examples that are not among the others."""
     known = set(others)
     return [example for example in examples if example not in known]
+
+
+def check_lengths(lengths: Iterable[int], context: int, config: Config) -> None:
+    """Raise UserError where one of these `Example.__len__` is more than ``context``."""
+    longest = max(lengths, default=0)
+    if longest > context:
+        prompt = config.llm.prompt
+        raise UserError(
+            f"an instruction and its answer have {longest} tokens, but the LLM reads {context} at once; lower "
+            f"llm.prompt.history_items ({prompt.history_items}), llm.prompt.item_tokens ({prompt.item_tokens}) or "
+            f"instruct.candidates ({config.instruct.candidates})"
+        )
 
 
 def _spoken(rating: float) -> str:

@@ -3,17 +3,23 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hybrid.config.load import load_config
+from hybrid.data.prepare import prepare
+from hybrid.data.split import split_training
 from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.export.run import export_run
+from hybrid.instruct.batches import collate
 from hybrid.instruct.examples import Example
+from hybrid.instruct.ranking import Question
 from hybrid.instruct.stages import StagedTrainer
-from hybrid.runs import train_run
+from hybrid.llm.backbone import Backbone
+from hybrid.runs import create_trainer, train_run
 from hybrid.system import load_llm
 from idmodels.saved import load_id_model
 
@@ -223,6 +229,35 @@ def test_a_user_who_took_almost_all_is_an_error_before_anything_is_written(small
     with pytest.raises(UserError, match=r"^own: a user took all but 2 of the 12 .*see instruct\.candidates"):
         train_run(small(where, f"data.dataset={own}", "instruct.valid_users=100"))
     assert not (tmp_path / "runs").exists()
+
+
+def test_instructions_longer_than_the_model_reads_are_an_error_before_anything_is_written(
+    small, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Backbone, "context", 20)
+    wanted = r"an instruction and its answer have \d+ tokens, but the LLM reads 20 at once; lower .*history_items \(3\)"
+    with pytest.raises(UserError, match=wanted):
+        train_run(small("llm.prompt.history_items=3"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_example_may_be_longer_than_every_question(small, tmp_path, monkeypatch) -> None:
+    config = small("instruct.list_candidates=false", "instruct.tasks=[choice]")
+    dataset = prepare(config.data)
+    recommender = create_trainer(config, dataset).recommender
+    asked = recommender.questions.among_candidates(split_training(dataset, config.data).valid)
+    monkeypatch.setattr(Backbone, "context", max(question.tokens(recommender.examiner.wording) for question in asked))
+    with pytest.raises(UserError, match="an instruction and its answer have"):
+        train_run(config)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_instruction_is_as_long_as_what_is_read_of_it() -> None:
+    example = Example("choice", prompt=(1, 2, 3), answer=(4, 5))
+    assert collate([example]).tokens.shape == (1, len(example)) == (1, 4)
+    question = Question([1, 2, 3], listed=[1, 2], target=1, others=1, unseen=False)
+    answers = SimpleNamespace(answer={1: [4, 5], 2: [4, 5, 6]}.__getitem__)
+    assert question.tokens(answers) == 5  # the prompt and the longer answer but for its last token
 
 
 def test_items_without_text_are_an_error(own_cycle, small, tmp_path) -> None:
