@@ -18,6 +18,7 @@ from hybrid.data.raw import Kind, RawTable, bad_row
 from hybrid.errors import UserError
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+BLOCK, LARGEST_BLOCK = 2**20, 2**31 - 1
 NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 
@@ -42,14 +43,8 @@ class DelimitedTable(RawTable):
 
     def read(self, kinds: Mapping[str, Kind]) -> Any:
         """See `RawTable.read`."""
-        import pyarrow as pa
-
         dates = self._find_dates(kinds)
-        try:
-            table = self._read_fast(kinds, dates)
-        except pa.ArrowInvalid as error:
-            self._explain(kinds, dates)
-            raise UserError(f"{self.path}: {error}") from None
+        table = self._read_explained(kinds, dates)
         if table.num_rows == 0:
             raise UserError(self._no_rows)
         if self.dialect.quote:
@@ -84,7 +79,20 @@ class DelimitedTable(RawTable):
                     )
         return found
 
-    def _read_fast(self, kinds: Mapping[str, Kind], dates: Mapping[str, Dates]) -> Any:
+    def _read_explained(self, kinds: Mapping[str, Kind], dates: Mapping[str, Dates]) -> Any:
+        import pyarrow as pa
+
+        try:
+            return self._read_fast(kinds, dates, BLOCK)
+        except pa.ArrowInvalid:
+            self._explain(kinds, dates)
+        try:  # nothing is wrong with any row, so one may be longer than a block
+            return self._read_fast(kinds, dates, min(max(BLOCK, self.path.stat().st_size), LARGEST_BLOCK))
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{self.path}: {error}") from None
+
+    def _read_fast(self, kinds: Mapping[str, Kind], dates: Mapping[str, Dates], block: int) -> Any:
+        """A row must fit into ``block`` bytes."""
         import pyarrow as pa
         from pyarrow import csv as pa_csv
 
@@ -94,7 +102,7 @@ class DelimitedTable(RawTable):
         # One thread: as fast on a file of this kind, and it needs a third less memory.
         table = pa_csv.read_csv(
             self.path,
-            pa_csv.ReadOptions(use_threads=False, column_names=list(self.columns), skip_rows=1),
+            pa_csv.ReadOptions(use_threads=False, column_names=list(self.columns), skip_rows=1, block_size=block),
             pa_csv.ParseOptions(
                 delimiter=self.dialect.delimiter, quote_char=quote or False, newlines_in_values=quote is not None
             ),

@@ -54,6 +54,15 @@ def test_quotes_within_a_field_are_text(write, config, tmp_path):
     assert dataset.item_text == ["", '12" disc, "A", and B', "Big Bill, C"]
 
 
+@pytest.mark.parametrize("name", ["things.csv", "things.item"])
+def test_a_row_may_be_longer_than_a_block(write, config, tmp_path, name):
+    path = write("log.csv", list(zip(*COLUMNS.values(), strict=True)), list(COLUMNS))
+    long = "word " * 300_000 + "end"  # 1.5 MB
+    header, comma = ("item_id,title", ",") if name.endswith("csv") else ("item_id:token\ttitle:token_seq", "\t")
+    (tmp_path / name).write_text(f"{header}\nx{comma}A\ny{comma}{long}\n")
+    assert prepare(config(path, item_file=str(tmp_path / name))).item_text == ["", "A", long]
+
+
 @pytest.mark.parametrize("end", ["", "\n", "\n\n"])
 def test_a_csv_without_rows(config, tmp_path, end):
     (tmp_path / "log.csv").write_text("user_id,item_id,timestamp" + end)
