@@ -128,6 +128,9 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         """
         if self.system.recommender is not None and not self._encodes_later:
             self.system.encode_items(self.step)
+        shared = self.system.recommender is not None and self.config.llm.shared_encoder
+        if shared and not self.system.exchange.reads("llm", "text"):
+            log.info("llm.shared_encoder=%s: no bridge of this run reads texts, so nothing reads its vectors", shared)
         self.system.exchange.refresh()
         for side, learner in self.learners.items():
             if not self.schedule.total(side) and side in judged_sides(self.config):

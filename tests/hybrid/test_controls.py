@@ -324,3 +324,10 @@ def test_a_store_without_the_users_token_reads_no_user_states():
     off = ["bridges.store.user_token=false", "bridges.mformer.enabled=false", "bridges.distill.enabled=false"]
     with pytest.raises(UserError, match="no bridge that is on reads ID states"):
         load_config(None, ["controls.id_states=permuted", *off])
+
+
+@pytest.mark.parametrize(("arm", "told"), [("llm_only", True), ("both", False)])
+def test_an_encoder_that_no_bridge_reads_is_told(tiny, caplog, arm: str, told: bool):
+    with caplog.at_level("INFO"):
+        train_run(tiny("llm.shared_encoder=bag-of-words", f"arm={arm}", "train.schedule.rounds=1"))
+    assert ("llm.shared_encoder=bag-of-words: no bridge of this run reads texts" in caplog.text) is told
