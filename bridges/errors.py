@@ -14,8 +14,13 @@ class BridgeError(ValueError):
 def nearest(name: str, accepted: Iterable[str]) -> str:
     """A hint such as ``; did you mean 'mformer'?``, or the accepted names when none is near."""
     names = sorted(accepted)
-    close = get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    if near := did_you_mean(name, names):
+        return near
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"; accepted: {', '.join(names[:MOST_NAMES]) or 'none'}{more}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint such as ``; did you mean 'mformer'?``, or nothing when no name is near."""
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,8 +1,8 @@
 """Errors that are for people: one clear line, exit code 2, never a traceback."""
 
-from bridges.errors import nearest
+from bridges.errors import did_you_mean, nearest
 
-__all__ = ["UserError", "nearest"]
+__all__ = ["UserError", "did_you_mean", "nearest"]
 
 
 class UserError(Exception):

@@ -68,6 +68,7 @@ def load_best(folder: Path, data: TrainingData, key: str) -> IDModel:
     interactions than this run's train part: it might know valid or test items.
     """
     run = RunDirectory(folder)
+    run.recover_unless_held()
     path = run.best_id if run.best_id.is_dir() else folder
     model, item_ids = load_id_model(path)
     if item_ids != data.item_ids:

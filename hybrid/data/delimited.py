@@ -18,7 +18,9 @@ from hybrid.data.raw import Kind, RawTable, bad_row
 from hybrid.errors import UserError
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-BLOCK, LARGEST_BLOCK = 2**20, 2**31 - 1
+BLOCKS = (2**20, 2**24, 2**28, 2**31 - 1)
+"""Bytes that are read at once: more of them only where a row is too long, as they cost memory."""
+TOO_LONG = "straddl"  # in what pyarrow says of such a row
 NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 
@@ -82,17 +84,17 @@ class DelimitedTable(RawTable):
     def _read_explained(self, kinds: Mapping[str, Kind], dates: Mapping[str, Dates]) -> Any:
         import pyarrow as pa
 
-        try:
-            return self._read_fast(kinds, dates, BLOCK)
-        except pa.ArrowInvalid:
-            self._explain(kinds, dates)
-        try:  # nothing is wrong with any row, so one may be longer than a block
-            return self._read_fast(kinds, dates, min(max(BLOCK, self.path.stat().st_size), LARGEST_BLOCK))
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{self.path}: {error}") from None
+        for block in BLOCKS:
+            try:
+                return self._read_fast(kinds, dates, block)
+            except pa.ArrowInvalid as error:
+                if TOO_LONG in str(error) and block < BLOCKS[-1]:
+                    continue
+                self._explain(kinds, dates)
+                raise UserError(f"{self.path}: {error}") from None
 
     def _read_fast(self, kinds: Mapping[str, Kind], dates: Mapping[str, Dates], block: int) -> Any:
-        """A row must fit into ``block`` bytes."""
+        """``block`` bytes at a time; a row that reaches over more than two blocks is refused."""
         import pyarrow as pa
         from pyarrow import csv as pa_csv
 

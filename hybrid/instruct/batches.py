@@ -36,7 +36,7 @@ class InstructionBatches:
 
     def __init__(self, examples: Sequence[Example], batch_prompts: int, seed: int) -> None:
         self.examples, self.batch_prompts, self.seed = examples, batch_prompts, seed
-        self._lengths = np.array([len(example) for example in examples])
+        self._lengths = np.array([len(example.prompt) + len(example.answer) for example in examples])
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_prompts)

@@ -1,7 +1,7 @@
 """Instruction examples of a domain, drawn from its train part alone."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +22,6 @@ class Example:
     task: InstructTask
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
-
-    def __len__(self) -> int:
-        """Tokens that the model reads: all but the answer's last, which nothing follows."""
-        return len(self.prompt) + len(self.answer) - 1
 
 
 class Examiner:
@@ -60,6 +56,39 @@ class Examiner:
         for user in np.unique(owners):
             if train.lengths[user] > len(self.titled) - others:  # with fewer items enough are left in any case
                 _free(train.row(user), self.titled, others, self.domain.name)
+
+    def check_length(self, context: int) -> None:
+        """Raise UserError where an instruction and its answer may have more tokens than ``context``."""
+        longest = self.longest()
+        if longest > context:
+            raise UserError(
+                f"{self.domain.name}: an instruction and its answer may have {longest} tokens, but the LLM reads "
+                f"{context} at once; lower llm.prompt.item_tokens, llm.prompt.history_items ({self.history_items}) or "
+                f"instruct.candidates ({self.config.candidates})"
+            )
+
+    def longest(self) -> int:
+        """Most tokens that the model may have to read at once: every title that is named is the longest one."""
+        item = int(max(self.titled, key=lambda item: len(self.wording.title(item))))
+        lengths = [len(prompt) + len(answer) for prompt, answer in self._longest_by_task(item)]
+        return max(lengths) - 1  # an answer's last token is predicted, not read
+
+    def _longest_by_task(self, item: int) -> Iterator[tuple[list[int], list[int]]]:
+        """Prompt and answer of each task, and of what is asked to rank items, about this ``item`` alone."""
+        wording, mixture, history = self.wording, self.config.mixture, [item] * self.history_items
+        lists = "choice" in self.tasks or self.config.list_candidates
+        asked = wording.next_item(history, [item] * self.config.candidates if lists else [])
+        yield asked, wording.answer(item)
+        if mixture.weights == "entropy":
+            yield asked, [0] * mixture.answer_tokens
+        if "preference" in self.tasks:
+            yield wording.preference(history, [item] * 2), wording.answer(item)
+        if "rating" in self.tasks and self.domain.ratings is not None:
+            note = max(map(_spoken, np.unique(self.domain.ratings)), key=lambda note: len(wording.said(note)))
+            yield wording.rating(history, [note] * len(history), item), wording.said(note)
+        if "category" in self.tasks:
+            said = (wording.said(category or "unknown") for category in set(self.domain.categories))
+            yield wording.category(item), max(said, key=len)
 
     def _others(self, task: InstructTask) -> int:
         """Candidates that a question lists beside the true one."""
@@ -127,18 +156,6 @@ def without(examples: Iterable[Example], others: Iterable[Example]) -> list[Exam
     """The examples that are not among the others."""
     known = set(others)
     return [example for example in examples if example not in known]
-
-
-def check_lengths(lengths: Iterable[int], context: int, config: Config) -> None:
-    """Raise UserError where one of these `Example.__len__` is more than ``context``."""
-    longest = max(lengths, default=0)
-    if longest > context:
-        prompt = config.llm.prompt
-        raise UserError(
-            f"an instruction and its answer have {longest} tokens, but the LLM reads {context} at once; lower "
-            f"llm.prompt.history_items ({prompt.history_items}), llm.prompt.item_tokens ({prompt.item_tokens}) or "
-            f"instruct.candidates ({config.instruct.candidates})"
-        )
 
 
 def _spoken(rating: float) -> str:

@@ -37,10 +37,6 @@ class Question:
     unseen: bool
     """The target is in no train history."""
 
-    def tokens(self, wording: Wording) -> int:
-        """Most tokens that the model reads at once to answer it."""
-        return len(self.prompt) + max((len(wording.answer(item)) - 1 for item in self.listed), default=0)
-
     def rank(self, score: Callable[[], Tensor]) -> int:
         """Rank of the target, from 1, by the scores [C] of the items listed; they are asked for where it is listed.
 

@@ -29,9 +29,9 @@ from hybrid.instruct.adapters import (
 )
 from hybrid.instruct.domains import load_domain, load_general
 from hybrid.instruct.entropy import minimise_entropy
-from hybrid.instruct.examples import Examiner, Example, check_lengths, without
+from hybrid.instruct.examples import Examiner, Example, without
 from hybrid.instruct.learner import InstructionLearner
-from hybrid.instruct.ranking import Question, Questions, grouped_metrics, question_ranks
+from hybrid.instruct.ranking import Questions, grouped_metrics, question_ranks
 from hybrid.instruct.speaker import Speaker
 from hybrid.llm.adapter import attach_adapter, save_adapter
 from hybrid.llm.vocabulary import load_vocabulary
@@ -80,22 +80,14 @@ class MixedRecommender:
 
     def measure(self, targets: Targets, catalogue_users: int = 0) -> dict[str, float]:
         """Metrics among candidates, all, warm and unseen; and in the whole catalogue of so many of the users."""
-        values = self._metrics(self.questions.among_candidates(targets))
+        questions = self.questions.among_candidates(targets)
+        wording, normalise = self.examiner.wording, self.config.instruct.normalise
+        values = grouped_metrics(question_ranks(self.speaker, questions, wording, normalise), questions)
         if catalogue_users:
-            few = draw_targets(targets, catalogue_users, self.config.seed)
-            found = self._metrics(self.questions.whole_catalogue(few))
+            few = self.questions.whole_catalogue(draw_targets(targets, catalogue_users, self.config.seed))
+            found = grouped_metrics(question_ranks(self.speaker, few, wording, normalise), few)
             values |= {f"catalogue/{name}": value for name, value in found.items()}
         return values
-
-    def check(self, questions: Sequence[Question]) -> None:
-        """Raise UserError where one is longer than the language model can read."""
-        wording = self.examiner.wording
-        check_lengths((question.tokens(wording) for question in questions), self.backbone.context, self.config)
-
-    def _metrics(self, questions: Sequence[Question]) -> dict[str, float]:
-        self.check(questions)
-        ranks = question_ranks(self.speaker, questions, self.examiner.wording, self.config.instruct.normalise)
-        return grouped_metrics(ranks, questions)
 
     def set_weights(self, weights: Sequence[float]) -> None:
         """Give the whole mixture these weights."""
@@ -127,7 +119,8 @@ class MixedRecommender:
         for number in range(points):
             share = number / (points - 1)
             self.set_weights([share, 1 - share])
-            value = self._metrics(questions)[METRIC]
+            ranks = question_ranks(self.speaker, questions, self.examiner.wording, self.config.instruct.normalise)
+            value = grouped_metrics(ranks, questions)[METRIC]
             log.info("mixture %.2f general, %.2f specific: %s %.4f", share, 1 - share, METRIC, value)
             if value > best_value:
                 best, best_value = share, value
@@ -138,8 +131,7 @@ class StagedTrainer:
     """Works through the stages. Nothing is written before `start`.
 
     Raises UserError where a domain has too little text, a user of it took so many items that candidates are lacking, an
-    instruction is longer than the language model can read, a general adapter can't be had, or no example is left that
-    it was not trained on.
+    instruction may be longer than the model can read, or a general adapter can't be had.
     """
 
     def __init__(self, config: Config, dataset: Dataset, data: TrainingData) -> None:
@@ -158,15 +150,14 @@ class StagedTrainer:
         tokenizer = self.recommender.backbone.tokenizer
         self.general_examiners = [Examiner(domain, tokenizer, config) for domain in domains]
         self._check_questions()
-        self.general_examples = self._general_examples()
-        self.specific_examples = self._specific_examples()
 
     def _check_questions(self) -> None:
-        """Better to find candidates lacking or prompts too long now than in the middle of a stage, or after all."""
+        """Better to find candidates lacking or prompts too long now than amid a stage, or after all of them."""
         recommender = self.recommender
         for examiner in (*self.general_examiners, recommender.examiner):
+            examiner.check_length(recommender.backbone.context)
             examiner.check_candidates()
-        recommender.check(recommender.questions.among_candidates(self._valid_targets()))
+        recommender.questions.among_candidates(self._valid_targets())
 
     def _valid_targets(self) -> Targets:
         return draw_targets(self.data.valid, self.config.instruct.valid_users, self.config.seed)
@@ -180,9 +171,17 @@ class StagedTrainer:
     def train(self) -> dict[str, float]:
         """All stages; validation metrics of the learned mixture and of the fixed ones."""
         config = self.config.instruct
-        general = self._adapter("general", self.general_directory, self.general_examples, config.general_epochs)
+        general_examples = self._general_examples()
+        general = self._adapter("general", self.general_directory, general_examples, config.general_epochs)
+        examples = self.recommender.examiner.draw(config.specific_examples, self.config.seed)
+        examples = without(examples, general_examples)
+        if not examples:
+            raise UserError(
+                "all specific examples are among the general ones; ask for more in instruct.specific_examples or name "
+                "other datasets in instruct.general_datasets"
+            )
         directory = self.run.path / "adapters" / "specific"
-        specific = self._adapter("specific", directory, self.specific_examples, config.specific_epochs)
+        specific = self._adapter("specific", directory, examples, config.specific_epochs)
         results = self._mix([general, specific])
         self.monitor.record("finished", results)
         self.monitor.close()
@@ -199,18 +198,6 @@ class StagedTrainer:
         examples: list[Example] = []
         for examiner in self.general_examiners:
             examples += examiner.draw(self.config.instruct.general_examples, self.config.seed + 1)
-        check_lengths(map(len, examples), self.recommender.backbone.context, self.config)
-        return examples
-
-    def _specific_examples(self) -> list[Example]:
-        drawn = self.recommender.examiner.draw(self.config.instruct.specific_examples, self.config.seed)
-        examples = without(drawn, self.general_examples)
-        if not examples:
-            raise UserError(
-                "all specific examples are among the general ones; ask for more in instruct.specific_examples or name "
-                "other datasets in instruct.general_datasets"
-            )
-        check_lengths(map(len, examples), self.recommender.backbone.context, self.config)
         return examples
 
     def _adapter(self, stage: str, directory: Path, examples: Sequence[Example], epochs: int) -> Weights:

@@ -11,7 +11,7 @@ OFFLINE_WAYS = "without a network use smollm2-135m (bundled), a local model dire
 def hub_directory(name: str, revision: str, setting: str = "llm.name", otherwise: str = OFFLINE_WAYS) -> Path:
     """Download hub model ``name`` (or find it in the hub's cache) and return its directory.
 
-    Messages tell ``setting``, which names the model, and ``otherwise``, what may stand there instead. One request with
+    Messages name ``setting``, which names the model, and ``otherwise``, what may stand there instead. One request with
     a short time limit asks whether the hub has it, so that a wrong name or a missing network is said within seconds.
     HF_HUB_OFFLINE is respected. Raises UserError with the reason otherwise.
     """
@@ -51,7 +51,8 @@ def _refuse_if_answered(error: Exception, name: str, revision: str, setting: str
             f"{setting}: {name!r} is gated; ask for access on the hub and log in with `hf auth login`"
         ) from None
     if isinstance(error, RevisionNotFoundError):
-        raise UserError(f"llm.revision: {name!r} has no revision {revision!r}") from None
+        where = "llm.revision" if setting == "llm.name" else setting
+        raise UserError(f"{where}: {name!r} has no revision {revision!r}") from None
     if isinstance(error, RepositoryNotFoundError):
         raise UserError(f"{setting}: the hub has no model {name!r} (or it is private); {otherwise}") from None
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hybrid.errors import UserError, nearest
+from hybrid.errors import UserError, did_you_mean
 from hybrid.llm.fingerprint import directory_hash, short_hash
 from hybrid.llm.hub import hub_directory
 from hybrid.llm.item_vectors import read_vectors, write_vectors
@@ -62,15 +62,11 @@ def encoder_directory(name: str) -> Path:
         return path
     if path.is_dir():
         raise UserError(f"{SETTINGS}: {name} has no config.json, so there is no model in it")
-    if name.startswith((".", "/", "~")):
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists():
         raise UserError(f"{SETTINGS}: no such directory: {name}")
-    known = [PACKAGED, BAG_OF_WORDS]
-    return hub_directory(
-        name,
-        "main",
-        SETTINGS,
-        f"encoders without a network: {', '.join(known)}, a local directory{nearest(name, known)}",
-    )
+    known = (PACKAGED, BAG_OF_WORDS)
+    ways = f"without a network use {', '.join(known)} or a local directory{did_you_mean(name, known)}"
+    return hub_directory(name, "main", SETTINGS, ways)
 
 
 def _load(directory: Path) -> tuple[Any, Any]:

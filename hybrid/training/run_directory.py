@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,18 @@ class RunDirectory:
             recover_folder(target)
 
     def recover_unless_held(self) -> None:
-        """`recover` for those who only read: a process that trains here may be amid that replacement."""
-        if is_interrupted(self.best_id) or is_interrupted(self.best_llm):
-            with suppress(UserError), self.held():
+        """`recover` for those who only read.
+
+        Raises:
+            UserError: a process that trains here may be amid that replacement, or the directory can't be written.
+        """
+        if not (is_interrupted(self.best_id) or is_interrupted(self.best_llm)):
+            return
+        try:
+            with self.held():
                 self.recover()
+        except UserError as error:
+            raise UserError(f"{self.path}: a best model is not whole at the moment; try again ({error})") from None
 
     def read_config(self) -> Config:
         """The config of the run; its relative paths are those of the directory that it was started in.

@@ -128,8 +128,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         """
         if self.system.recommender is not None and not self._encodes_later:
             self.system.encode_items(self.step)
-        shared = self.system.recommender is not None and self.config.llm.shared_encoder
-        if shared and not self.system.exchange.reads("llm", "text"):
+        shared = self.config.llm.shared_encoder
+        if shared and self.config.arm in ("llm2id", "both") and not self.system.exchange.reads("llm", "text"):
             log.info("llm.shared_encoder=%s: no bridge of this run reads texts, so nothing reads its vectors", shared)
         self.system.exchange.refresh()
         for side, learner in self.learners.items():

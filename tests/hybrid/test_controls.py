@@ -227,9 +227,16 @@ def test_a_misspelt_encoder_gets_the_nearest_name(monkeypatch):
         encoder_directory("bag_of_words")
     assert str(raised.value) == (
         "llm.item_encoder or llm.shared_encoder: 'bag_of_words' is not in the hub's local cache and HF_HUB_OFFLINE is "
-        "set; encoders without a network: all-minilm-l6-v2, bag-of-words, a local directory; "
-        "did you mean 'bag-of-words'?"
+        "set; without a network use all-minilm-l6-v2, bag-of-words or a local directory; did you mean 'bag-of-words'?"
     )
+    with pytest.raises(UserError, match=r"bag-of-words or a local directory$"):
+        encoder_directory("some/model")
+
+
+def test_a_file_is_no_encoder(tmp_path):
+    (tmp_path / "m.gguf").write_text("")
+    with pytest.raises(UserError, match=r"no such directory: .*gguf"):
+        encoder_directory(str(tmp_path / "m.gguf"))
 
 
 def test_a_finished_run_does_without_the_encoder_of_its_texts(tiny, encoder, tmp_path):
@@ -326,8 +333,9 @@ def test_a_store_without_the_users_token_reads_no_user_states():
         load_config(None, ["controls.id_states=permuted", *off])
 
 
-@pytest.mark.parametrize(("arm", "told"), [("llm_only", True), ("both", False)])
-def test_an_encoder_that_no_bridge_reads_is_told(tiny, caplog, arm: str, told: bool):
+@pytest.mark.parametrize(("switches", "told"), [(("knowledge",), False), ((), True)])
+def test_an_encoder_that_no_bridge_reads_is_told(tiny, caplog, switches: tuple[str, ...], told: bool):
+    bridges = [f"bridges.{name}.enabled={name in switches}" for name in ("knowledge", "neighbours", "smoothing")]
     with caplog.at_level("INFO"):
-        train_run(tiny("llm.shared_encoder=bag-of-words", f"arm={arm}", "train.schedule.rounds=1"))
+        train_run(tiny("llm.shared_encoder=bag-of-words", "train.schedule.rounds=1", *bridges))
     assert ("llm.shared_encoder=bag-of-words: no bridge of this run reads texts" in caplog.text) is told

@@ -57,7 +57,7 @@ def test_quotes_within_a_field_are_text(write, config, tmp_path):
 @pytest.mark.parametrize("name", ["things.csv", "things.item"])
 def test_a_row_may_be_longer_than_a_block(write, config, tmp_path, name):
     path = write("log.csv", list(zip(*COLUMNS.values(), strict=True)), list(COLUMNS))
-    long = "word " * 300_000 + "end"  # 1.5 MB
+    long = "word " * 700_000 + "end"  # 3.5 MB: over more than two blocks
     header, comma = ("item_id,title", ",") if name.endswith("csv") else ("item_id:token\ttitle:token_seq", "\t")
     (tmp_path / name).write_text(f"{header}\nx{comma}A\ny{comma}{long}\n")
     assert prepare(config(path, item_file=str(tmp_path / name))).item_text == ["", "A", long]

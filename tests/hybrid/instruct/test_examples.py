@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hybrid.config.schema import MixtureConfig
 from hybrid.errors import UserError
 from hybrid.instruct.examples import Examiner, Example, candidates, without
 
@@ -100,3 +101,48 @@ def test_a_user_who_leaves_too_few_candidates_is_found_before_any_question(domai
 def test_a_candidate_without_a_title_is_named(examiner) -> None:
     with pytest.raises(UserError, match="item 7 has no title, so its likelihood can't be had"):
         examiner.wording.answer(7)
+
+
+TASKS = ["choice", "next_item", "preference", "rating", "category"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_instruction_is_longer_than_what_was_foreseen(domain, backbone, config, task: str) -> None:
+    examiner = Examiner(domain, backbone.tokenizer, with_tasks(config, task, list_candidates=task != "rating"))
+    read = [len(one.prompt) + len(one.answer) - 1 for one in examiner.draw(200, seed=1)]
+    assert max(read) <= examiner.longest()
+    if task in ("choice", "rating"):  # all titles are cut to three tokens, so the longest instruction is among them
+        assert max(read) == examiner.longest()
+
+
+def test_a_category_may_be_the_longest_answer(domain, backbone, config) -> None:
+    told = replace(domain, categories=[*domain.categories[:-1], "kind of everything " * 20])
+    plain, long = (Examiner(one, backbone.tokenizer, with_tasks(config, "category")) for one in (domain, told))
+    prompt, answer = long.wording.category(1), long.wording.said("kind of everything " * 20)
+    assert plain.longest() < long.longest() == len(prompt) + len(answer) - 1
+
+
+def test_a_greedy_answer_may_be_longer_than_a_title(domain, backbone, config) -> None:
+    mixture = MixtureConfig(answer_tokens=500)
+    few, many = (
+        Examiner(domain, backbone.tokenizer, with_tasks(config, "choice", mixture=one))
+        for one in (MixtureConfig(), mixture)
+    )
+    assert many.longest() == few.longest() + 500 - len(many.wording.answer(1))
+
+
+def test_an_instruction_may_be_as_long_as_the_model_reads(domain, backbone, config) -> None:
+    examiner = Examiner(domain, backbone.tokenizer, config)
+    examiner.check_length(examiner.longest())
+    with pytest.raises(
+        UserError, match=rf"^{domain.name}: an instruction .* have {examiner.longest()} tokens, but the LLM"
+    ):
+        examiner.check_length(examiner.longest() - 1)
+
+
+def with_tasks(config, *tasks: str, **others):
+    """The config with these tasks, and titles of three tokens."""
+    prompt = replace(config.llm.prompt, item_tokens=3)
+    return replace(
+        config, llm=replace(config.llm, prompt=prompt), instruct=replace(config.instruct, tasks=tasks, **others)
+    )

@@ -3,20 +3,16 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from hybrid.config.load import load_config
 from hybrid.data.prepare import prepare
-from hybrid.data.split import split_training
 from hybrid.errors import UserError
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.export.run import export_run
-from hybrid.instruct.batches import collate
-from hybrid.instruct.examples import Example
-from hybrid.instruct.ranking import Question
+from hybrid.instruct.examples import Examiner, Example
 from hybrid.instruct.stages import StagedTrainer
 from hybrid.llm.backbone import Backbone
 from hybrid.runs import create_trainer, train_run
@@ -231,33 +227,24 @@ def test_a_user_who_took_almost_all_is_an_error_before_anything_is_written(small
     assert not (tmp_path / "runs").exists()
 
 
-def test_instructions_longer_than_the_model_reads_are_an_error_before_anything_is_written(
-    small, tmp_path, monkeypatch
+@pytest.mark.parametrize("whose", ["general", "own"])
+def test_a_domain_whose_instructions_are_too_long_is_an_error_before_anything_is_written(
+    small, cycle, tmp_path, monkeypatch, whose: str
 ) -> None:
-    monkeypatch.setattr(Backbone, "context", 20)
-    wanted = r"an instruction and its answer have \d+ tokens, but the LLM reads 20 at once; lower .*history_items \(3\)"
-    with pytest.raises(UserError, match=wanted):
-        train_run(small("llm.prompt.history_items=3"))
-    assert not (tmp_path / "runs").exists()
-
-
-def test_an_example_may_be_longer_than_every_question(small, tmp_path, monkeypatch) -> None:
-    config = small("instruct.list_candidates=false", "instruct.tasks=[choice]")
-    dataset = prepare(config.data)
-    recommender = create_trainer(config, dataset).recommender
-    asked = recommender.questions.among_candidates(split_training(dataset, config.data).valid)
-    monkeypatch.setattr(Backbone, "context", max(question.tokens(recommender.examiner.wording) for question in asked))
-    with pytest.raises(UserError, match="an instruction and its answer have"):
+    long = another_domain(cycle, tmp_path / "long", ending=" and more of it")
+    where = {"general": f"instruct.general_datasets=[{long}]", "own": f"data.dataset={long}"}[whose]
+    config = small(f"data.cache_dir={tmp_path / 'cache'}", where, "llm.prompt.item_tokens=64")
+    longest, check = {}, Examiner.check_length
+    monkeypatch.setattr(
+        Examiner, "check_length", lambda self, context: longest.update({self.domain.name: self.longest()})
+    )
+    create_trainer(config, prepare(config.data))
+    monkeypatch.setattr(Examiner, "check_length", check)
+    monkeypatch.setattr(Backbone, "context", longest["long"] - 1)
+    with pytest.raises(UserError, match=r"^long: an instruction and its answer may have \d+ tokens, but the LLM reads"):
         train_run(config)
+    assert longest["cycle"] < longest["long"]
     assert not (tmp_path / "runs").exists()
-
-
-def test_an_instruction_is_as_long_as_what_is_read_of_it() -> None:
-    example = Example("choice", prompt=(1, 2, 3), answer=(4, 5))
-    assert collate([example]).tokens.shape == (1, len(example)) == (1, 4)
-    question = Question([1, 2, 3], listed=[1, 2], target=1, others=1, unseen=False)
-    answers = SimpleNamespace(answer={1: [4, 5], 2: [4, 5, 6]}.__getitem__)
-    assert question.tokens(answers) == 5  # the prompt and the longer answer but for its last token
 
 
 def test_items_without_text_are_an_error(own_cycle, small, tmp_path) -> None:

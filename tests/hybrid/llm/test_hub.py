@@ -84,5 +84,14 @@ def test_offline_mode_asks_nobody(hub, monkeypatch) -> None:
 )
 def test_what_the_hub_answered_is_said(hub, kind: type[Exception], message: str) -> None:
     hub(answered(kind))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"^llm\.(name|revision): .*{message}"):
         hub_directory("some/model", "v9")
+    with pytest.raises(UserError, match=rf"^its\.setting: .*{message}"):
+        hub_directory("some/model", "v9", "its.setting", "another way")
+
+
+def test_what_may_stand_there_instead_is_said_for_any_setting(hub) -> None:
+    for answer, name in ((answered(RepositoryNotFoundError), "some/model"), (OSError("no route"), "some/model")):
+        hub(answer)
+        with pytest.raises(UserError, match=r"^its\.setting: .*; another way$"):
+            hub_directory(name, "main", "its.setting", "another way")

@@ -6,6 +6,8 @@ import pytest
 
 from hybrid.config.schema import Config
 from hybrid.errors import UserError
+from hybrid.evaluation.evaluate import evaluate_run
+from hybrid.export.run import export_run
 from hybrid.training.run_directory import RunDirectory, read_json, replace_directory, write_json
 
 
@@ -78,11 +80,27 @@ def test_a_best_model_lost_between_two_renames_comes_back(tmp_path):
     assert not old.exists()
 
 
-def test_a_reader_leaves_a_replacement_to_the_process_that_trains(tmp_path):
-    run = RunDirectory(tmp_path)
-    run.best_id.with_name(".id.old").mkdir(parents=True)
-    with run.held():
-        RunDirectory(tmp_path).recover_unless_held()
-        assert not run.best_id.exists()
+@pytest.mark.parametrize("side", ["id", "llm"])
+def test_a_reader_leaves_a_replacement_to_the_process_that_trains(tmp_path, side: str):
+    best = tmp_path / "best" / side
+    best.with_name(f".{side}.old").mkdir(parents=True)
+    with RunDirectory(tmp_path).held():
+        with pytest.raises(UserError, match=r"not whole at the moment; try again .*another process is training"):
+            RunDirectory(tmp_path).recover_unless_held()
+        assert not best.exists()
     RunDirectory(tmp_path).recover_unless_held()
-    assert run.best_id.is_dir()
+    assert best.is_dir()
+
+
+def test_a_reader_of_a_whole_run_writes_nothing(tmp_path):
+    RunDirectory(tmp_path).recover_unless_held()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("read", [lambda path: evaluate_run(path, "valid"), lambda path: export_run(path, "faiss")])
+def test_readers_wait_for_the_process_that_trains(tmp_path, read):
+    run = RunDirectory(tmp_path)
+    run.create(Config(), "abc")
+    run.best_id.with_name(".id.old").mkdir(parents=True)
+    with run.held(), pytest.raises(UserError, match="not whole at the moment"):
+        read(tmp_path)
