@@ -9,6 +9,7 @@ from bridges.errors import BridgeError
 from hybrid.checkpoint_files import load_tensors
 from hybrid.comparison.blends import blend_rows, overlaps, side_pairs
 from hybrid.comparison.plan import Entry, Plan
+from hybrid.comparison.rising import rising_notes
 from hybrid.comparison.rows import Row, as_json, compare_with_plain, serving_errors
 from hybrid.comparison.table import COLUMNS, aligned, group_tables, main_table, markdown, overlap_table, plot
 from hybrid.config.schema import Config
@@ -73,8 +74,9 @@ def compare(config: Config, plan: Plan, blend: bool = True) -> tuple[Comparison,
             rows += blend_rows(config, dataset, pairs)
     rows.sort(key=_place)
     compare_with_plain(rows, config.evaluation.bootstrap, config.seed)
+    notes = [*plan.notes, *rising_notes(rows, runs)]
     measured = describe(evaluate_run(next(iter(runs.values())).path, "test"))
-    return Comparison(config, measured, rows, shared, serving_errors(rows), list(plan.notes)), list(runs.values())
+    return Comparison(config, measured, rows, shared, serving_errors(rows), notes), list(runs.values())
 
 
 def _trained(plan: Plan, fingerprint: str) -> tuple[dict[tuple[str, int], RunDirectory], Plan]:

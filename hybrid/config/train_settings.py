@@ -1,5 +1,6 @@
 """Settings of the training of both sides."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,6 +15,8 @@ class ScheduleConfig:
 
     rounds: Positive = 3
     """Rounds; in each both sides have one phase."""
+    llm_only_rounds: NotNegative = 0
+    """Rounds in the arm llm_only, whose LLM has no teacher and may need longer to be done; 0: `rounds`."""
     unit: Literal["epochs", "steps"] = "epochs"
     """Unit of the two phase lengths below."""
     id_length: Positive = 5
@@ -27,6 +30,10 @@ class ScheduleConfig:
     def lengths(self) -> dict[Side, int]:
         """Length of a phase, by side."""
         return {"id": self.id_length, "llm": self.llm_length}
+
+    def rounds_of(self, sides: Sequence[Side]) -> int:
+        """Rounds of a run in which these sides train."""
+        return self.llm_only_rounds or self.rounds if tuple(sides) == ("llm",) else self.rounds
 
 
 @dataclass(frozen=True)
@@ -101,9 +108,11 @@ class TrainConfig:
     """Steps between training scalars in TensorBoard."""
 
     def __post_init__(self) -> None:
-        epochs = self.schedule.rounds * self.schedule.llm_length
+        rounds = min(self.schedule.rounds_of(sides) for sides in (("id", "llm"), ("llm",)))
+        epochs = rounds * self.schedule.llm_length
         if self.llm.fixed_epochs and (self.schedule.unit != "epochs" or self.llm.fixed_epochs >= epochs):
             raise ValueError(
                 f"llm.fixed_epochs {self.llm.fixed_epochs} must be fewer than the LLM side's {epochs} epochs "
-                f"(rounds * llm_length, in a schedule whose unit is epochs): they go on from the best of those before"
+                f"(rounds, or llm_only_rounds if that is fewer, times llm_length, in a schedule whose unit is epochs): "
+                "they go on from the best of those before"
             )

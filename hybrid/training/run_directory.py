@@ -31,9 +31,14 @@ class RunDirectory:
         self.best_id = path / "best" / "id"
         self.best_llm = path / "best" / "llm"
         self.best_id_training = path / "best" / "id_training.safetensors"
+        self.metrics = path / "metrics.jsonl"
         self.finished = path / "finished.json"
         self.time = path / "time.json"
         self.log = path / "log.txt"
+
+    def best_metrics(self, side: str) -> Path:
+        """The validation that a side is kept from, with its step."""
+        return self.path / "best" / f"{side}.json"
 
     def create(self, config: Config, dataset_fingerprint: str) -> None:
         """Make the directory of a new run.

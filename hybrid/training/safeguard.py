@@ -105,7 +105,7 @@ class Safeguard:
 
         ``best`` is the ID side's by that state, so it tells the plain model from one that took its place and was saved.
         """
-        file = self.run.path / "best" / "id.json"
+        file = self.run.best_metrics("id")
         kept = read_json(file) if file.exists() else {}
         return bool(kept.get("plain")) and kept[self.config.evaluation.metric] != best
 
@@ -130,7 +130,7 @@ class Safeguard:
         """Put the plain model in the place of the run's best; its validation metrics."""
         metrics: dict[str, float] = read_json(self.record)["best"]
         replace_directory(self.run.best_id, self._copy)
-        write_json(self.run.path / "best" / "id.json", {**metrics, "plain": True})
+        write_json(self.run.best_metrics("id"), {**metrics, "plain": True})
         return metrics
 
     def state_dict(self) -> dict[str, Any]:

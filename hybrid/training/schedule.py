@@ -37,7 +37,7 @@ class Schedule:
         order: list[Side] = ["id", "llm"] if config.first == "id" else ["llm", "id"]
         self._turns = [
             (number, side, config.lengths[side])
-            for number in range(1, config.rounds + 1)
+            for number in range(1, config.rounds_of(sides) + 1)
             for side in order
             if side in sides and config.lengths[side]
         ]

@@ -302,7 +302,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
                 keep_id(self.learners["id"], self.run)
         else:
             replace_directory(self.run.best_llm, self.system.save)
-        write_json(self.run.path / "best" / f"{side}.json", dict(metrics) | {"step": self.learners[side].steps})
+        write_json(self.run.best_metrics(side), dict(metrics) | {"step": self.learners[side].steps})
 
     def save(self) -> None:
         """Write a checkpoint of everything, all sides asleep."""

@@ -39,6 +39,8 @@ def test_a_comparison_has_all_rows_and_is_written(tiny, tmp_path):
     assert set(found.overlaps) == {"before", "both"}
     assert [len(values) for values in found.overlaps.values()] == [2, 2]
     assert found.errors == []
+    once = "best at its last validation"  # each has only one
+    assert [note.partition(",")[0] for note in found.notes if once in note] == ["ID alone", "LLM alone"]
     joint = next(row for row in found.rows if row.label == "ID after joint training")
     assert joint.changes["ndcg@10"].seeds == 2
     assert min(joint.numbers("train_s")) > 0

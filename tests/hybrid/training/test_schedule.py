@@ -24,6 +24,16 @@ def test_a_side_whose_phases_have_length_0_has_no_turn():
     assert Schedule(ScheduleConfig(llm_length=0), ("llm",)).current is None
 
 
+def test_an_llm_alone_has_rounds_of_its_own():
+    config = ScheduleConfig(rounds=1, llm_only_rounds=3, id_length=1, llm_length=2)
+    assert play(Schedule(config, ("llm",))) == [(1, "llm")] * 2 + [(2, "llm")] * 2 + [(3, "llm")] * 2
+    assert Schedule(config, ("llm",)).total("llm") == 6
+    assert play(Schedule(config, ("id",))) == [(1, "id")]
+    assert play(Schedule(config, ("id", "llm"))) == [(1, "id"), (1, "llm"), (1, "llm")]
+    assert Schedule(ScheduleConfig(rounds=2, llm_length=3), ("llm",)).total("llm") == 6
+    assert Schedule(ScheduleConfig(llm_only_rounds=3, llm_length=0), ("llm",)).current is None
+
+
 def test_sides_take_turns_for_their_lengths():
     schedule = Schedule(ScheduleConfig(rounds=2, id_length=2, llm_length=1), ("id", "llm"))
     assert play(schedule) == [(1, "id"), (1, "id"), (1, "llm"), (2, "id"), (2, "id"), (2, "llm")]

@@ -239,8 +239,10 @@ def test_an_id_phase_can_end_at_its_best_weights(make_trainer, monkeypatch, endi
     assert torch.equal(kept.item_embedding.weight, seen[2])
 
 
-@pytest.mark.parametrize("override", ["train.llm.fixed_epochs=3", "train.schedule.unit=steps"])
+@pytest.mark.parametrize(
+    "override", ["train.llm.fixed_epochs=3", "train.schedule.unit=steps", "train.schedule.llm_only_rounds=2"]
+)
 def test_fixed_epochs_need_epochs_before_them(override):
     given = ["train.schedule.rounds=3", "train.schedule.llm_length=1", "train.llm.fixed_epochs=2", override]
-    with pytest.raises(UserError, match=r"^train: llm.fixed_epochs \d must be fewer than the LLM side's 3 epochs"):
+    with pytest.raises(UserError, match=r"^train: llm.fixed_epochs \d must be fewer than the LLM side's [23] epochs"):
         load_config(None, given)
