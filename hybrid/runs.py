@@ -116,14 +116,19 @@ def check_directory(run: RunDirectory, config: Config, resume: bool) -> None:
         return
     if not resume:
         raise UserError(f"{run.path}: a run is there already; go on with --resume or choose another name=")
-    different = differing_keys(_without_places(run.read_config()), _without_places(config))
+    different = differing_keys(_that_matter(run.read_config()), _that_matter(config))
     if different:
         raise UserError(f"{run.path}: was started with another config; different: {'; '.join(different)}")
 
 
-def _without_places(config: Config) -> dict[str, Any]:
-    """The settings but for where files lie: folders may be moved, and `check_dataset` knows the data by content."""
+def _that_matter(config: Config) -> dict[str, Any]:
+    """The settings but for where files lie: folders may be moved, and `check_dataset` knows the data by content.
+
+    Without what is of the arm llm_only alone, too, in another arm.
+    """
     settings = asdict(config)
+    if config.arm != "llm_only":
+        del settings["train"]["schedule"]["llm_only_length"]
     del settings["output_dir"]
     for key in ("dataset", "item_file", "cache_dir"):
         del settings["data"][key]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from hybrid.comparison.rows import PLAIN, Row
 from hybrid.training.run_directory import RunDirectory, read_json
 
-LONGER: Mapping[str, str] = {"id": "train.schedule.id_length", "llm": "train.schedule.llm_only_rounds"}
+LONGER: Mapping[str, str] = {"id": "train.schedule.id_length", "llm": "train.schedule.llm_only_length"}
 """Setting that gives a side alone more time."""
 
 
@@ -21,7 +21,7 @@ def rising_notes(rows: Sequence[Row], runs: Mapping[tuple[str, int], RunDirector
         if seeds:
             notes.append(
                 f"{row.label}, seed {', '.join(seeds)}: best at its last validation, so it may not be done learning, "
-                f"and changes from it may be too large; a larger {LONGER[side]} gives it more time"
+                f"and changes from it may be too large; under another name= a larger {LONGER[side]} gives it more time"
             )
     return notes
 

@@ -106,6 +106,7 @@ class Config:
                 f"task={self.task} cannot use data.split={self.data.split}; accepted: {', '.join(('auto', *fitting))}"
             )
         self._check_name()
+        self._check_fixed_epochs()
         check_controls(self)
         self._check_knowledge()
         self._check_likelihood()
@@ -119,6 +120,16 @@ class Config:
         name = Path(self.name)
         if not name.parts or name.is_absolute() or ".." in name.parts:
             raise ValueError(f"name: {self.name!r} must be a folder below output_dir, such as run or trials/first")
+
+    def _check_fixed_epochs(self) -> None:
+        schedule, fixed = self.train.schedule, self.train.llm.fixed_epochs
+        sides: tuple[Side, ...] = ("llm",) if self.arm == "llm_only" else ("id", "llm")
+        epochs = schedule.rounds * schedule.length("llm", sides)
+        if fixed and (schedule.unit != "epochs" or fixed >= epochs):
+            raise ValueError(
+                f"train.llm.fixed_epochs {fixed} must be fewer than the LLM side's {epochs} epochs (rounds times its "
+                "length, in a schedule whose unit is epochs): they go on from the best of those before"
+            )
 
     def _check_smoothing(self) -> None:
         switches = {

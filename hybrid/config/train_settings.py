@@ -15,14 +15,14 @@ class ScheduleConfig:
 
     rounds: Positive = 3
     """Rounds; in each both sides have one phase."""
-    llm_only_rounds: NotNegative = 0
-    """Rounds in the arm llm_only, whose LLM has no teacher and may need longer to be done; 0: `rounds`."""
     unit: Literal["epochs", "steps"] = "epochs"
     """Unit of the two phase lengths below."""
     id_length: Positive = 5
     """Length of an ID phase."""
     llm_length: NotNegative = 1
     """Length of an LLM phase; 0: the LLM is validated and kept as it is (zero-shot)."""
+    llm_only_length: NotNegative = 0
+    """That length in the arm llm_only, if neither is 0: without a teacher the LLM may need longer to be done."""
     first: Side = "id"
     """The side that begins each round."""
 
@@ -31,9 +31,10 @@ class ScheduleConfig:
         """Length of a phase, by side."""
         return {"id": self.id_length, "llm": self.llm_length}
 
-    def rounds_of(self, sides: Sequence[Side]) -> int:
-        """Rounds of a run in which these sides train."""
-        return self.llm_only_rounds or self.rounds if tuple(sides) == ("llm",) else self.rounds
+    def length(self, side: Side, sides: Sequence[Side]) -> int:
+        """Length of a phase of ``side`` in a run in which these sides train."""
+        longer = tuple(sides) == ("llm",) and self.llm_length > 0 and self.llm_only_length > 0
+        return self.llm_only_length if longer else self.lengths[side]
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,3 @@ class TrainConfig:
     """Steps between checkpoints inside a phase; phases end with one anyway. 0: only there."""
     log_steps: Positive = 10
     """Steps between training scalars in TensorBoard."""
-
-    def __post_init__(self) -> None:
-        rounds = min(self.schedule.rounds_of(sides) for sides in (("id", "llm"), ("llm",)))
-        epochs = rounds * self.schedule.llm_length
-        if self.llm.fixed_epochs and (self.schedule.unit != "epochs" or self.llm.fixed_epochs >= epochs):
-            raise ValueError(
-                f"llm.fixed_epochs {self.llm.fixed_epochs} must be fewer than the LLM side's {epochs} epochs "
-                f"(rounds, or llm_only_rounds if that is fewer, times llm_length, in a schedule whose unit is epochs): "
-                "they go on from the best of those before"
-            )

@@ -36,10 +36,10 @@ class Schedule:
     def __init__(self, config: ScheduleConfig, sides: Sequence[Side]) -> None:
         order: list[Side] = ["id", "llm"] if config.first == "id" else ["llm", "id"]
         self._turns = [
-            (number, side, config.lengths[side])
-            for number in range(1, config.rounds_of(sides) + 1)
+            (number, side, length)
+            for number in range(1, config.rounds + 1)
             for side in order
-            if side in sides and config.lengths[side]
+            if side in sides and (length := config.length(side, sides))
         ]
         self.unit = config.unit
         self._position = 0

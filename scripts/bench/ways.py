@@ -6,6 +6,7 @@ rows and seeds can be added later and a broken-off run goes on where it was.
 """
 
 import argparse
+from collections.abc import Iterable
 
 from hybrid.config.load import load_config
 from hybrid.config.schema import Config
@@ -13,7 +14,7 @@ from hybrid.data.prepare import prepare
 from hybrid.errors import UserError, nearest
 from hybrid.evaluation.evaluate import evaluate_run
 from hybrid.logs import log_to_screen
-from hybrid.runs import finished_run
+from hybrid.runs import finished_run, log
 
 STATIC = (
     "arm=llm2id train.schedule.rounds=1 train.schedule.llm_length=0 evaluation.untrained=false train.safeguard=false"
@@ -115,10 +116,16 @@ def _measured(config: Config) -> str:
 
 def _config(row: str, args: argparse.Namespace) -> Config:
     own = f"{STATIC} {WAYS[row]}" if row in WAYS else TURNS[row]
+    for key in sorted(_keys(own.split()) & _keys(args.settings)):
+        log.warning("row %r: its own %s gives way to that of all rows", row, key)
     name = "".join(letter if letter.isalnum() else "-" for letter in row.lower())
     places = [f"data.dataset={args.dataset}", f"data.cache_dir={args.cache}", f"output_dir={args.output}"]
     shared = [f"name={name}-{args.seed}", f"seed={args.seed}", f"threads={args.threads}"]
     return load_config(None, ["preset=joint", *shared, *places, *own.split(), *args.settings])
+
+
+def _keys(settings: Iterable[str]) -> set[str]:
+    return {setting.partition("=")[0] for setting in settings}
 
 
 def _arguments() -> argparse.Namespace:

@@ -62,6 +62,18 @@ def test_what_cannot_be_trained_is_said_before_anything_is(tiny, tmp_path):
     assert not (tmp_path / "runs" / "cmp").exists()
 
 
+def test_more_time_for_the_llm_alone_leaves_the_runs_of_other_arms_as_they_are(tiny):
+    def plan(arms, *more):
+        return make_plan(tiny(*SHORT, *more), arms, [1])
+
+    compare(tiny(*SHORT), plan(["id_only", "llm_only"]))
+    longer = ["train.schedule.llm_only_length=3"]
+    found, _ = compare(tiny(*SHORT, *longer), plan(["id_only"], *longer))
+    assert [row.label for row in found.rows] == ["ID alone"]
+    with pytest.raises(UserError, match=r"another config; different: train.schedule.llm_only_length \(0 -> 3\)"):
+        compare(tiny(*SHORT, *longer), plan(["id_only", "llm_only"], *longer))
+
+
 def test_a_run_of_another_config_in_the_place_of_a_later_one_is_found_first(tiny, tmp_path):
     train_run(tiny(*SHORT, "name=cmp/both/seed-1", "arm=llm_only"))
     config = tiny(*SHORT)

@@ -52,4 +52,4 @@ def test_only_plain_sides_are_noted_with_their_seeds_and_what_gives_them_time(tm
     ]
     (note,) = rising_notes(rows, runs)
     assert note.startswith("LLM alone, seed 1, 3: best at its last validation")
-    assert "a larger train.schedule.llm_only_rounds" in note
+    assert "a larger train.schedule.llm_only_length" in note

@@ -34,7 +34,7 @@ def test_later_sources_win(tmp_path):
 
 def test_the_quickstart_is_joint_on_a_dataset_that_is_there_with_a_shorter_llm_alone():
     joint, quickstart = (load_config(None, [f"preset={name}"]) for name in ("joint", "quickstart"))
-    joint = replace(joint, train=replace(joint.train, schedule=replace(joint.train.schedule, llm_only_rounds=0)))
+    joint = replace(joint, train=replace(joint.train, schedule=replace(joint.train.schedule, llm_only_length=0)))
     assert quickstart == replace(joint, name="quickstart", data=replace(joint.data, dataset="ml-100k"))
 
 

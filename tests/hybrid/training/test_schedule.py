@@ -24,14 +24,14 @@ def test_a_side_whose_phases_have_length_0_has_no_turn():
     assert Schedule(ScheduleConfig(llm_length=0), ("llm",)).current is None
 
 
-def test_an_llm_alone_has_rounds_of_its_own():
-    config = ScheduleConfig(rounds=1, llm_only_rounds=3, id_length=1, llm_length=2)
-    assert play(Schedule(config, ("llm",))) == [(1, "llm")] * 2 + [(2, "llm")] * 2 + [(3, "llm")] * 2
+def test_an_llm_alone_has_phases_of_its_own_length():
+    config = ScheduleConfig(rounds=2, llm_only_length=3, id_length=1, llm_length=2)
+    assert play(Schedule(config, ("llm",))) == [(1, "llm")] * 3 + [(2, "llm")] * 3
     assert Schedule(config, ("llm",)).total("llm") == 6
-    assert play(Schedule(config, ("id",))) == [(1, "id")]
-    assert play(Schedule(config, ("id", "llm"))) == [(1, "id"), (1, "llm"), (1, "llm")]
+    assert play(Schedule(config, ("id",))) == [(1, "id"), (2, "id")]
+    assert Schedule(config, ("id", "llm")).total("llm") == 4
     assert Schedule(ScheduleConfig(rounds=2, llm_length=3), ("llm",)).total("llm") == 6
-    assert Schedule(ScheduleConfig(llm_only_rounds=3, llm_length=0), ("llm",)).current is None
+    assert Schedule(ScheduleConfig(llm_only_length=3, llm_length=0), ("llm",)).current is None
 
 
 def test_sides_take_turns_for_their_lengths():

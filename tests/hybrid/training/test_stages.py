@@ -240,9 +240,19 @@ def test_an_id_phase_can_end_at_its_best_weights(make_trainer, monkeypatch, endi
 
 
 @pytest.mark.parametrize(
-    "override", ["train.llm.fixed_epochs=3", "train.schedule.unit=steps", "train.schedule.llm_only_rounds=2"]
+    ("overrides", "epochs"),
+    [
+        (["train.llm.fixed_epochs=3"], 3),
+        (["train.schedule.unit=steps"], 3),
+        (["arm=llm_only", "train.schedule.llm_only_length=2", "train.llm.fixed_epochs=6"], 6),
+    ],
+    ids=["as many", "no epochs", "the llm alone"],
 )
-def test_fixed_epochs_need_epochs_before_them(override):
-    given = ["train.schedule.rounds=3", "train.schedule.llm_length=1", "train.llm.fixed_epochs=2", override]
-    with pytest.raises(UserError, match=r"^train: llm.fixed_epochs \d must be fewer than the LLM side's [23] epochs"):
-        load_config(None, given)
+def test_fixed_epochs_need_epochs_before_them(overrides, epochs):
+    given = ["train.schedule.rounds=3", "train.schedule.llm_length=1"]
+    with pytest.raises(
+        UserError, match=rf"train.llm.fixed_epochs \d must be fewer than the LLM side's {epochs} epochs"
+    ):
+        load_config(None, [*given, "train.llm.fixed_epochs=2", *overrides])
+    longer = ["arm=llm_only", "train.schedule.llm_only_length=2", "train.llm.fixed_epochs=5"]
+    assert load_config(None, [*given, *longer]).train.llm.fixed_epochs == 5
