@@ -224,7 +224,9 @@ def test_both_arms_are_compared_in_one_table(tiny):
     table = found.text()
     head = table.splitlines()[0].split()
     assert head[:5] == ["AUC", "UAUC", "LOGLOSS", "ACC", "ECE"]
-    assert sum("training" in line or "alone" in line for line in table.splitlines()) == 4
+    rows = table.partition("\n\n")[0].splitlines()
+    assert sum("training" in line or "alone" in line for line in rows) == 4
+    assert [note.partition(",")[0] for note in found.notes] == ["ID alone", "LLM alone"]  # after one epoch
 
 
 def test_both_sides_are_judged_on_the_same_drawn_samples(tiny, tmp_path):
