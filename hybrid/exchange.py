@@ -115,6 +115,8 @@ class Exchange:
     """[N] whose row of the ID item table stands in the place of each item's for the LLM side (a control)."""
     resting: set[str] = field(default_factory=set)
     """Bridges to the ID side that have no part any more, because a plain ID model did better."""
+    open: bool = True
+    """Whether knowledge crosses yet: before, nothing is written to the store, so there is nothing for a bridge."""
     _tables: dict[IDModel, Tensor] = field(default_factory=dict)
 
     def layout(self) -> SlotLayout:
@@ -134,8 +136,8 @@ class Exchange:
         return [parameter for module in self.modules(side) if module not in fixed for parameter in module.parameters()]
 
     def reads(self, side: Side, kind: Kind) -> bool:
-        """Whether some active bridge reads this table of the store."""
-        return any((side, kind) in bridge.reads(self.directions) for bridge in self.bridges.values())
+        """Whether some active bridge reads this table of the store; none does before the exchange is `open`."""
+        return self.open and any((side, kind) in bridge.reads(self.directions) for bridge in self.bridges.values())
 
     def fill(self, batch: PromptBatch) -> SlotFill:
         """Soft tokens for a batch of prompts, from all bridges, the sum of their losses, and the users' vectors."""
@@ -183,7 +185,8 @@ class Exchange:
 
     def feature_readers(self) -> dict[str, Bridge]:
         """Bridges that read the LLM's top-layer features, by name."""
-        return {name: bridge for name, bridge in self._active().items() if bridge.reads_features}
+        reading = {name: bridge for name, bridge in self._active().items() if bridge.reads_features}
+        return reading if self.open else {}
 
     def shown_items(self, table: Tensor) -> Tensor:
         """The ID item table [N, D] as the LLM side gets to see it."""

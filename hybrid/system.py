@@ -185,7 +185,7 @@ class System(BaseSystem):
 
     def start_head(self) -> None:
         """Let an `id_head` scorer start from the ID model's item table, where knowledge may cross that way."""
-        if self.recommender is not None and "id2llm" in self.exchange.directions:
+        if self.recommender is not None and self.exchange.open and "id2llm" in self.exchange.directions:
             scorer = self.recommender.scorer
             if isinstance(scorer, IdHead):
                 scorer.load_table(self.exchange.shown_items(self.need_id().item_table().detach()))

@@ -113,6 +113,7 @@ class Config:
         self._check_smoothing()
         self._check_substitution()
         self._check_attended_history()
+        self._check_exchange_start()
         if self.task == "ctr":
             self._check_clicks()
 
@@ -155,6 +156,22 @@ class Config:
                 "bridges.attended_history chooses among items that are older than the last "
                 f"llm.prompt.targets_per_prompt {prompt.targets_per_prompt}, but llm.prompt.history_items "
                 f"{prompt.history_items} has no room for them"
+            )
+
+    def _check_exchange_start(self) -> None:
+        schedule, bridges = self.train.schedule, self.bridges
+        start = f"train.schedule.exchange_from_round {schedule.exchange_from_round}"
+        if schedule.exchange_from_round == 1 or self.arm in ("id_only", "llm_only"):
+            return
+        if schedule.exchange_from_round > schedule.rounds:
+            raise ValueError(f"{start} must be at most train.schedule.rounds {schedule.rounds}, or nothing crosses")
+        if self.task == "ctr":
+            raise ValueError(f"{start} has no meaning with task=ctr; leave it out")
+        switches = {"mformer": bridges.mformer.enabled, "lora_gate": bridges.lora_gate.enabled}
+        if self.arm != "llm2id" and (on := [name for name, is_on in switches.items() if is_on]):
+            raise ValueError(
+                f"{start}: bridges.{on[0]} has the ID model at work in the LLM from its first step; set "
+                f"bridges.{on[0]}.enabled=false, or leave the start at 1"
             )
 
     def _check_substitution(self) -> None:

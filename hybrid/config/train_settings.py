@@ -25,6 +25,9 @@ class ScheduleConfig:
     """That length in the arm llm_only, if neither is 0: without a teacher the LLM may need longer to be done."""
     first: Side = "id"
     """The side that begins each round."""
+    exchange_from_round: Positive = 1
+    """Round from which knowledge crosses; in those before it each side trains as it would alone, so that both stand
+    first. (Task ranking; not with bridges that have the ID model at work in the LLM: mformer, lora_gate.)"""
 
     @property
     def lengths(self) -> dict[Side, int]:

@@ -126,12 +126,14 @@ class BaseTrainer(ABC, Generic[AnySystem]):
 
         Nothing else is written to the store: scores of a side that has not been trained are noise.
         """
+        exchange = self.system.exchange
+        exchange.open = self.config.train.schedule.exchange_from_round == 1
         if self.system.recommender is not None and not self._encodes_later:
             self.system.encode_items(self.step)
         shared = self.config.llm.shared_encoder
-        if shared and self.config.arm in ("llm2id", "both") and not self.system.exchange.reads("llm", "text"):
+        if exchange.open and shared and "llm2id" in exchange.directions and not exchange.reads("llm", "text"):
             log.info("llm.shared_encoder=%s: no bridge of this run reads texts, so nothing reads its vectors", shared)
-        self.system.exchange.refresh()
+        exchange.refresh()
         for side, learner in self.learners.items():
             if not self.schedule.total(side) and side in judged_sides(self.config):
                 log.info("%s side: not trained, kept as it is", side)
@@ -143,6 +145,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         """One side trains until its turn is over; the other does not move."""
         learner = self.learners[turn.side]
         log.info("round %d, %s side: %d %s", turn.round, turn.side, turn.length - turn.done, self.schedule.unit)
+        if not self.system.exchange.open and turn.round >= self.config.train.schedule.exchange_from_round:
+            self._open_exchange()
         if turn.side == "llm" and learner.steps == 0:
             self.system.start_head()
         self.system.exchange.begin_round(turn.round)
@@ -161,6 +165,17 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         self._log_exchange()
         self.save()
 
+    def _open_exchange(self) -> None:
+        """Sides that have trained alone so far write what the other is to read, as after a phase."""
+        log.info("from here on knowledge crosses")
+        self.system.exchange.open = True
+        for learner in self.learners.values():
+            if learner.steps:
+                self._write_store(learner)
+        if self.system.recommender is not None:
+            self.system.encode_items(self.step)
+        self.system.exchange.refresh()
+
     def _write_store(self, learner: Learner[Any]) -> None:
         """After a side's phase: what the other side is to read."""
         learner.write_store(self.step)
@@ -173,7 +188,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         """
         assert self.safeguard is not None
         stopping, last = self.stopping["id"], not self.schedule.remains("id")
-        if not last and not self.system.texts_fixed:
+        if not self.system.exchange.open or not (last or self.system.texts_fixed):
             return
         epochs = None if last or stopping.spent else learner.epoch
         if (metrics := self.safeguard.settle(stopping.best, epochs, last)) is not None:
@@ -194,13 +209,13 @@ class BaseTrainer(ABC, Generic[AnySystem]):
 
     @property
     def _llm_stands(self) -> bool:
-        """Whether the LLM side has learned, or says more than fixed texts though it never will.
+        """Whether the LLM side teaches: it has learned, or says more than fixed texts though it never will.
 
         Before that, little of it can have reached the ID side; whether texts help is judged after a phase (`_settle`).
         """
         llm = self.learners.get("llm")
         stands_untrained = self.schedule.total("llm") == 0 and not self.system.texts_fixed
-        return llm is None or llm.steps > 0 or stands_untrained
+        return self.system.exchange.open and (llm is None or llm.steps > 0 or stands_untrained)
 
     @property
     def _items_fixed(self) -> bool:
@@ -331,6 +346,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
             "seconds": self.clock.seconds,
             "safeguard": self.safeguard.state_dict() if self.safeguard else None,
             "encoded_epoch": self.encoded_epoch,
+            "exchange_open": self.system.exchange.open,
         }
         write_json(directory / "state.json", state)
 
@@ -360,6 +376,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
                 tensor.copy_(saved[name])
         self.schedule.load_state_dict(state["schedule"])
         self.encoded_epoch = state.get("encoded_epoch", -1)
+        self.system.exchange.open = state.get("exchange_open", True)
         if self.safeguard is not None and state.get("safeguard"):
             self.safeguard.load_state_dict(state["safeguard"])
         self.prepared = True
@@ -421,7 +438,7 @@ class Trainer(BaseTrainer[System]):
 
     def _write_store(self, learner: Learner[Any]) -> None:
         super()._write_store(learner)
-        if self._peer is not None and learner.side == "id":
+        if self._peer is not None and self.system.exchange.open and learner.side == "id":
             self._peer.teach(self.step)
 
     def _prepare(self) -> None:

@@ -70,6 +70,8 @@ TURNS: dict[str, str] = {
     "no item tokens": "bridges.store.enabled=false",
     "four short rounds": "train.schedule.rounds=4 train.schedule.id_length=30 train.schedule.llm_length=2",
     "the LLM first": "train.schedule.first=llm",
+    "nothing crosses before round 2": "train.schedule.exchange_from_round=2",
+    "nothing crosses before round 2 of 3": "train.schedule.exchange_from_round=2 train.schedule.rounds=3",
     "three rounds": "train.schedule.rounds=3",
     "eight LLM epochs a round": "train.schedule.llm_length=8",
     "LoRA of rank 64": "llm.lora.rank=64 llm.lora.alpha=128",
