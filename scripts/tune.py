@@ -6,6 +6,10 @@ Every trial trains as ``hybridrec train ... arm=id_only`` does, is validated aft
 stands below the median of the trials before it, from the fourth trial and a given epoch on (too early an epoch would
 favour fast learners, which are not always the best ones). A study lives in a file and goes on when
 the same command is typed again. The last line is what ``hybridrec train`` takes. The test part is never opened.
+
+    python scripts/tune.py --grid --dataset ml-100k --choose id.dropout=0.3,0.5 --choose train.id.weight_decay=0.1,0.3
+
+A grid has a trial for every combination of what is to be chosen, searches nothing else, and gives none up.
 """
 
 import argparse
@@ -57,13 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tune(options: argparse.Namespace) -> str:
     """Search until the trials or the time are used up; what was found, as text."""
     optuna = _optuna()
-    choices = CHOICES | dict(_choice(text) for text in options.choose)
+    asked = dict(_choice(text) for text in options.choose)
+    choices, ranges = (asked, {}) if options.grid else (CHOICES | asked, RANGES)
+    if options.grid and not choices:
+        raise UserError("--grid has nothing to choose from; name settings and their values with --choose KEY=A,B")
     fixed = [f"id.model={options.model}", f"data.dataset={options.dataset}", *options.overrides, "arm=id_only"]
     config = load_config(None, fixed)
     data = split_training(prepare(config.data), config.data)
-    study = _study(optuna, options, _conditions(options, choices, data))
-    search = _Search(optuna, options, fixed, choices, data)
-    left = options.trials - len(study.trials)
+    study = _study(optuna, options, choices, _conditions(options, choices, data))
+    search = _Search(optuna, options, fixed, choices, ranges, data)
+    wanted = math.prod(len(values) for values in choices.values()) if options.grid else options.trials
+    left = wanted - len(study.trials)
     if left > 0:
         study.optimize(search, n_trials=left)  # it stops itself when the time is over
     return report(study, config.evaluation.metric)
@@ -78,14 +86,16 @@ class _Search:
         options: argparse.Namespace,
         fixed: list[str],
         choices: dict[str, list[Any]],
+        ranges: dict[str, tuple[float, float]],
         data: TrainingData,
     ) -> None:
-        self.optuna, self.options, self.fixed, self.choices, self.data = optuna, options, fixed, choices, data
+        self.optuna, self.options, self.fixed, self.data = optuna, options, fixed, data
+        self.choices, self.ranges = choices, ranges
         self.deadline = time.monotonic() + options.timeout_s
 
     def __call__(self, trial: Any) -> float:
         values = {key: trial.suggest_categorical(key, choices) for key, choices in self.choices.items()}
-        for key, (low, high) in RANGES.items():
+        for key, (low, high) in self.ranges.items():
             if key not in values:
                 values[key] = float(f"{trial.suggest_float(key, low, high, log=True):.3g}")
         overrides = [f"{key}={value}" for key, value in _with_followers(values).items()]
@@ -159,7 +169,7 @@ def _value(trial: Any) -> float:
     return float(trial.value if trial.state.name == "COMPLETE" else max(trial.intermediate_values.values()))
 
 
-def _study(optuna: Any, options: argparse.Namespace, conditions: dict[str, Any]) -> Any:
+def _study(optuna: Any, options: argparse.Namespace, choices: dict[str, list[Any]], conditions: dict[str, Any]) -> Any:
     """A new study or that of the file, which must have been begun under the same conditions."""
     storage = Path(options.storage or f"cache/tune/{options.model}-{Path(options.dataset).name}.log")
     storage.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +179,9 @@ def _study(optuna: Any, options: argparse.Namespace, conditions: dict[str, Any])
         storage=optuna.storages.JournalStorage(journal.JournalFileBackend(str(storage))),
         load_if_exists=True,
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(FIRST_MEDIAN_TRIAL, options.median_epoch),
+        pruner=optuna.pruners.NopPruner()
+        if options.grid
+        else optuna.pruners.MedianPruner(FIRST_MEDIAN_TRIAL, options.median_epoch),
     )
     known = study.user_attrs.get("conditions", conditions)
     different = [f"{key} ({known.get(key)} -> {value})" for key, value in conditions.items() if known.get(key) != value]
@@ -177,7 +189,11 @@ def _study(optuna: Any, options: argparse.Namespace, conditions: dict[str, Any])
         raise UserError(f"{storage}: begun under other conditions: {'; '.join(different)}; choose another --storage")
     study.set_user_attr("conditions", conditions)
     # With the trials that are there in the seed, a study that goes on does not draw the same settings again.
-    study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials), n_startup_trials=5)
+    study.sampler = (
+        optuna.samplers.GridSampler(choices, seed=options.seed)
+        if options.grid
+        else optuna.samplers.TPESampler(seed=options.seed + len(study.trials), n_startup_trials=5)
+    )
     return study
 
 
@@ -190,7 +206,7 @@ def _conditions(options: argparse.Namespace, choices: dict[str, list[Any]], data
         "epochs": options.epochs,
         "seeds": options.seeds,
         "choices": choices,
-    }
+    } | ({"grid": True} if options.grid else {})
 
 
 def _choice(text: str) -> tuple[str, list[Any]]:
@@ -213,7 +229,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="sasrec", help="ID model (id.model)")
     parser.add_argument("--dataset", default="ml-100k", help="data.dataset")
-    parser.add_argument("--trials", type=int, default=20, help="trials in all, those of earlier calls included")
+    parser.add_argument("--grid", action="store_true", help="every combination of what --choose names, nothing else")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=20,
+        help="trials in all, those of earlier calls included; a grid has its own number",
+    )
     parser.add_argument("--timeout-s", type=float, default=3600, help="time of this call; a trial is cut off after it")
     parser.add_argument("--epochs", type=int, default=100, help="epochs of a trial at most")
     parser.add_argument("--patience", type=int, default=5, help="validations without improvement that end a trial")

@@ -73,6 +73,26 @@ def test_the_same_seed_finds_the_same(
     assert shown[0] == shown[1]
 
 
+def test_a_grid_tries_every_combination_once_and_nothing_else(
+    tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = [*arguments, "--grid", "--choose", "id.dropout=0.1,0.3"]
+    assert tune.main(grid) == 0
+    *trials, found, _ = capsys.readouterr().out.splitlines()
+    assert found.startswith("best of 4 trials")
+    tried = [dict(pair.split("=") for pair in line.split("complete")[1].split()) for line in trials]
+    assert all(len(values) == 5 for values in tried)  # width, length, dropout, and the two that follow them
+    pairs = {(values["id.width"], values["id.dropout"]) for values in tried}
+    assert pairs == {("4", "0.1"), ("4", "0.3"), ("8", "0.1"), ("8", "0.3")}
+    assert tune.main(grid) == 0  # there is nothing left to do
+    assert capsys.readouterr().out.splitlines()[:4] == trials
+
+
+def test_a_grid_of_nothing_is_refused(tune: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tune.main(["--grid"]) == 2
+    assert "--grid has nothing to choose from; name settings" in capsys.readouterr().err
+
+
 def test_a_study_under_other_conditions_is_refused(
     tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
