@@ -62,7 +62,7 @@ def top_items(states: Tensor, items: Tensor, count: int, ordered: bool = False) 
     count = min(count, len(items) - 1)
     best = [
         (states[part].float() @ items[1:].float().T).topk(count, dim=1, sorted=ordered).indices + 1
-        for part in _chunks(len(states), len(items))
+        for part in chunks(len(states), len(items))
     ]
     return torch.cat(best) if best else torch.empty(0, count, dtype=torch.long, device=states.device)
 
@@ -73,7 +73,7 @@ def list_scores(states: Tensor, items: Tensor, ids: Tensor) -> Tensor:
         return (states @ items.T).gather(1, ids)
     parts = [
         torch.einsum("mcp,mp->mc", F.embedding(ids[part], items), states[part])
-        for part in _chunks(len(ids), ids.shape[1] * items.shape[1])
+        for part in chunks(len(ids), ids.shape[1] * items.shape[1])
     ]
     return torch.cat(parts)
 
@@ -81,12 +81,13 @@ def list_scores(states: Tensor, items: Tensor, ids: Tensor) -> Tensor:
 def _listed(ids: Tensor, lists: Tensor, n_items: int) -> Tensor:
     """Whether each of ``ids`` [R] stands in each of ``lists`` [M, C], [M, R]; marks in a table beat a sort."""
     parts = []
-    for part in _chunks(len(lists), n_items):
+    for part in chunks(len(lists), n_items):
         marks = torch.zeros(len(lists[part]), n_items, dtype=torch.bool, device=lists.device)
         parts.append(marks.scatter_(1, lists[part], True)[:, ids])
     return torch.cat(parts)
 
 
-def _chunks(rows: int, elements_per_row: int) -> Iterator[slice]:
+def chunks(rows: int, elements_per_row: int) -> Iterator[slice]:
+    """Slices of ``rows`` whose matrices have at most `MAX_ELEMENTS` elements, but one row at least."""
     step = max(1, MAX_ELEMENTS // elements_per_row)
     return (slice(start, start + step) for start in range(0, rows, step))

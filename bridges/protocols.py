@@ -114,8 +114,12 @@ class Bridge(nn.Module):
         """Soft tokens for the slots named by `slots`, and user vectors where the bridge's place is `weights`."""
         return SlotFill({})
 
-    def histories(self, items: Tensor) -> Tensor:
-        """The histories [B, L] that the ID model learns from in the place of ``items``; 0 is padding, in both."""
+    def histories(self, items: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
+        """The histories [B, L] that the ID model learns from in the place of ``items``; 0 is padding, in both.
+
+        ``targets`` [B, L] are the next items that it is asked for, 0 where there is none; ``rows`` [B, L] the store
+        row of the user's state after each of ``items``, -1 at padding.
+        """
         return items
 
     def attention(self, rows: Tensor, items: Tensor) -> Tensor | None:

@@ -204,12 +204,15 @@ class Exchange:
         found = {name: bridge.features_loss(features) for name, bridge in self.feature_readers().items()}
         return {name: loss for name, loss in found.items() if loss is not None}
 
-    def histories(self, items: Tensor) -> Tensor:
-        """The histories [B, L] that the ID model learns from in the place of ``items``; those, if it is not taught."""
+    def histories(self, items: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
+        """The histories [B, L] that the ID model learns from in the place of ``items``; those, if it is not taught.
+
+        ``targets`` and ``rows`` [B, L]: see `Bridge.histories`.
+        """
         if WAY_TO["id"] not in self.directions:
             return items
         for bridge in self._active().values():
-            items = bridge.histories(items)
+            items = bridge.histories(items, targets, rows)
         return items
 
     def item_features(self) -> Tensor:

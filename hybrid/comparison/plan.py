@@ -161,8 +161,8 @@ def _reads_texts(config: Config) -> bool:
     bridges = config.bridges
     if config.task == "ctr":
         return bridges.knowledge.enabled
-    texts = (bridges.knowledge, bridges.neighbours, bridges.smoothing, bridges.substitution)
-    return any(bridge.enabled for bridge in texts)
+    replaced = bridges.substitution.enabled and bridges.substitution.source == "text"
+    return replaced or any(bridge.enabled for bridge in (bridges.knowledge, bridges.neighbours, bridges.smoothing))
 
 
 def _chosen(controls: Sequence[str]) -> Sequence[str]:

@@ -197,21 +197,26 @@ class HardNegativesConfig:
 
 @dataclass(frozen=True)
 class SubstitutionConfig:
-    """Substitutions: while the ID model learns, items of its histories give way to items whose text is near (llm2id,
-    data)."""
+    """Substitutions: while the ID model learns, items of its histories give way to items whose text is near, or to
+    items that the LLM ranks high in their place (llm2id, data)."""
 
     enabled: bool = False
     """Switch of the bridge."""
+    source: Literal["text", "ranking"] = "text"
+    """text: an item gives way to one of its neighbours by text; ranking: to one that the LLM ranked high for the user
+    just before it was chosen, none of them the user's own in that training row. The LLM's rankings are known as of
+    the end of its last phase, at each user's last llm.prompt.targets_per_prompt positions: before its first phase
+    nothing is replaced, and older items never are."""
     share: Share = 0.2
-    """Share of the history items that are replaced, drawn anew in every batch."""
+    """Share of the history items that are replaced, drawn anew in every batch; of those that have substitutes."""
     longest: NotNegative = 0
     """Only in training rows of at most so many items (long histories are cut into rows); 0: in all."""
     neighbours: Positive = 20
-    """Neighbours of an item, from which one is drawn."""
+    """Neighbours of an item, or first places of the LLM's ranking, from which one is drawn."""
     temperature: PositiveFloat = 0.05
-    """Temperature of the softmax over the neighbours' cosines."""
+    """Temperature of the softmax over the neighbours' cosines, or over those of the LLM's user state and the items."""
     components: Positive = 256
-    """Whitened principal components of the item vectors in which neighbours are found."""
+    """Whitened principal components of the item vectors in which neighbours are found; only with source=text."""
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,8 @@ def _check_teacher(config: "Config") -> None:
     learns = (arm in ("llm2id", "both") and distill.id_weight) or (
         distill.teacher == "self" and arm in ("id2llm", "both") and distill.llm_weight
     )
-    if distill.teacher == "self" and config.bridges.hard_negatives.enabled:
-        raise ValueError("bridges.distill.teacher=self lets nothing cross, bridges.hard_negatives does: switch it off")
+    if distill.teacher == "self" and (others := _of_the_others_ranking(config.bridges)):
+        raise ValueError(f"bridges.distill.teacher=self lets nothing cross, bridges.{others[0]} does: switch it off")
     if distill.teacher == "peer" and config.train.schedule.llm_length:
         raise ValueError("bridges.distill.teacher=peer has the LLM's place: set train.schedule.llm_length=0")
     if not distill.enabled or not learns or config.task != "ranking":
@@ -75,6 +75,13 @@ def _check_teacher(config: "Config") -> None:
             f"bridges.distill.teacher={distill.teacher} does not apply: no side learns by distillation in the arm "
             f"{arm} of task {config.task} with these settings of bridges.distill"
         )
+
+
+def _of_the_others_ranking(bridges: "BridgesConfig") -> list[str]:
+    """Names of the bridges that are on, beside distillation, by which a side learns from the other's ranking."""
+    proposes = bridges.substitution.enabled and bridges.substitution.source == "ranking"
+    switches = {"hard_negatives": bridges.hard_negatives.enabled, "substitution": proposes}
+    return [name for name, is_on in switches.items() if is_on]
 
 
 def _check_id_side(config: "Config") -> None:

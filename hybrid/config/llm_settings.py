@@ -150,9 +150,9 @@ class LLMConfig:
     hub id or a local directory; bag-of-words: counts of words (tf-idf and its principal directions), which nobody has
     read; empty: the LLM's own."""
     shared_encoder: str = ""
-    """As item_encoder, but of the vectors that the bridges of texts (knowledge, neighbours, smoothing, substitution)
-    bring to the ID model; the LLM goes on reading its own. So either side may know what the other has to learn. Empty:
-    both read the same."""
+    """As item_encoder, but of the vectors that the bridges of texts (knowledge, neighbours, smoothing, substitution by
+    text) bring to the ID model; the LLM goes on reading its own. So either side may know what the other has to learn.
+    Empty: both read the same."""
     whiten_width: NotNegative = 256
     """Item vectors are reduced to this many whitened principal components; 0: left as they are."""
     encode_tokens: Positive = 32

@@ -176,6 +176,12 @@ class Config:
 
     def _check_substitution(self) -> None:
         reached = self.task == "ranking" and self.arm in ("llm2id", "both") and self.bridges.substitution.enabled
+        states = self.llm.prompt.targets_per_prompt
+        if reached and self.bridges.substitution.source == "ranking" and states < 3:
+            raise ValueError(
+                "bridges.substitution.source=ranking needs llm.prompt.targets_per_prompt of at least 3, this is "
+                f"{states}: the last two of a user's states come before no item that the ID model reads in training"
+            )
         if reached and (self.id.model == "bert4rec" or self.id.model.startswith("recbole:")):
             raise ValueError(
                 f"bridges.substitution replaces inputs, which id.model={self.id.model} cuts from the train part; "

@@ -59,7 +59,7 @@ class IDLearner(Learner[IDBatch]):
     def losses(self, batch: IDBatch) -> dict[str, Tensor]:
         """The loss by its own name, and one entry for each bridge with a say."""
         batch = batch.to(self.device)
-        batch = replace(batch, items=self.exchange.histories(batch.items))
+        batch = replace(batch, items=self.exchange.histories(batch.items, batch.targets, batch.rows))
         with multiplies_in(self.dtype, self.device):
             table = self.model.item_table()
             loss, scored = self.model.training_loss(batch, table, self.loss)

@@ -26,6 +26,7 @@ TITLES = (
     "llm.prompt.history_items=10 llm.prompt.targets_per_prompt=10"
 )
 HARD = "bridges.hard_negatives.enabled=true bridges.hard_negatives.id_weight={0} bridges.hard_negatives.llm_weight={0}"
+PROPOSED = "bridges.substitution.enabled=true bridges.substitution.source=ranking"
 WAYS: dict[str, str] = {
     "plain": "arm=id_only",
     "texts of the preset alone": "",
@@ -90,6 +91,7 @@ TURNS: dict[str, str] = {
     "hard negatives with weight 0.5": HARD.format(0.5),
     "histories of 40 items": "llm.prompt.history_items=40",
     "targets smoothed by sequences": "bridges.sequence_smoothing.enabled=true",
+    "a fifth of the history items replaced by what the LLM proposes": PROPOSED,
     "of 40 items 20 that the ID model attends to": "llm.prompt.history_items=40 bridges.attended_history.enabled=true",
     "items as titles that are encoded again each round": TITLES,
 }

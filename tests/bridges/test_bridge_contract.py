@@ -29,7 +29,14 @@ SETTINGS = {
     "neighbours": {"weight": 0.5, "rarity": 0.0, "neighbours": 3, "temperature": 0.05, "components": 16},
     "smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05, "components": 16},
     "sequence_smoothing": {"weight": 0.2, "neighbours": 3, "temperature": 0.05},
-    "substitution": {"share": 0.5, "longest": 0, "neighbours": 3, "temperature": 0.05, "components": 16},
+    "substitution": {
+        "source": "text",
+        "share": 0.5,
+        "longest": 0,
+        "neighbours": 3,
+        "temperature": 0.05,
+        "components": 16,
+    },
     "hard_negatives": {"id_weight": 0.1, "llm_weight": 0.1, "first": 2, "last": 9, "positions": 0},
     "readback": {"momentum": 0.9, "align_weight": 0.1, "pull_weight": 0.0},
     "distill": {
@@ -44,6 +51,10 @@ SETTINGS = {
         "weight_by": "blend",
     },
 }
+CASES = {name: {name: SETTINGS[name]} for name in BRIDGES} | {
+    "substitution-ranking": {"substitution": SETTINGS["substitution"] | {"source": "ranking", "share": 1.0}},
+}
+"""Every bridge, and those whose settings make others of them."""
 NEXT_ITEMS = torch.tensor([4, 9, 2, 7, 0] * 10)
 """Ten users of five items each."""
 OWN_ITEMS = torch.linspace(-1, 1, 30 * 16).reshape(30, 16)
@@ -64,9 +75,14 @@ def create(store, settings) -> dict[str, Bridge]:
     return create_bridges(settings, store, **sizes, own_items=lambda: OWN_ITEMS, next_items=lambda: NEXT_ITEMS)
 
 
-@pytest.fixture(params=list(BRIDGES))
-def bridge(request, full_store) -> Bridge:
-    made = create(full_store, {request.param: SETTINGS[request.param]})[request.param]
+@pytest.fixture(params=list(CASES))
+def settings(request) -> dict[str, dict[str, object]]:
+    return CASES[request.param]
+
+
+@pytest.fixture
+def bridge(settings, full_store) -> Bridge:
+    (made,) = create(full_store, settings).values()
     made.refresh()
     if isinstance(made, KnowledgeAdapter):
         made.set_knowledge(torch.randn(7, 48), torch.randn(30, 48))
@@ -86,7 +102,9 @@ def run_all(bridge: Bridge, context) -> list[torch.Tensor]:
     features = TopFeatures(
         torch.randn(3, 48), torch.tensor([0, -1, 19]), torch.randn(2, 48), torch.tensor([4, 0])
     )  # row -1 and item 0 are nobody's
-    replaced = bridge.histories(torch.tensor([[1, 2, 3, 0], [29, 4, 0, 0]])).float() if bridge.place == "data" else None
+    items, targets = torch.tensor([[1, 2, 3, 0], [29, 4, 0, 0]]), torch.tensor([[2, 3, 7, 0], [4, 9, 0, 0]])
+    rows = torch.tensor([[3, 4, 5, -1], [19, 20, -1, -1]])
+    replaced = bridge.histories(items, targets, rows).float() if bridge.place == "data" else None
     attention = bridge.attention(torch.tensor([3, 19]), torch.tensor([[1, 2], [29, 4]]))
     losses = [
         replaced,
@@ -170,9 +188,9 @@ def test_parameters_belong_to_the_receiving_side_and_all_learn(bridge, context):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
 
 
-def test_state_dict_is_plain_tensors_and_round_trips(bridge, full_store, context):
+def test_state_dict_is_plain_tensors_and_round_trips(bridge, settings, full_store, context):
     state = {name: tensor.clone() for name, tensor in bridge.state_dict().items()}
-    again = create(full_store, {bridge.name: SETTINGS[bridge.name]})[bridge.name]
+    (again,) = create(full_store, settings).values()
     again.load_state_dict(state)
     again.refresh()
     for mine, theirs in zip(run_all(bridge, context), run_all(again, context), strict=True):
@@ -187,7 +205,7 @@ def test_metrics_are_finite_floats_and_start_anew(bridge, context):
     assert bridge.metrics() == {}
 
 
-def test_a_bridge_reads_the_tables_it_names_and_no_others(bridge, full_store, context, monkeypatch):
+def test_a_bridge_reads_the_tables_it_names_and_no_others(settings, full_store, context, monkeypatch):
     read, seen = full_store.read, set()
 
     def recorded(side, kind, index=None):
@@ -195,14 +213,14 @@ def test_a_bridge_reads_the_tables_it_names_and_no_others(bridge, full_store, co
         return read(side, kind, index)
 
     monkeypatch.setattr(full_store, "read", recorded)
-    fresh = create(full_store, {bridge.name: SETTINGS[bridge.name]})[bridge.name]
+    (fresh,) = create(full_store, settings).values()
     fresh.refresh()
     run_all(fresh, context)
     assert seen == fresh.reads({"id2llm", "llm2id"})
 
 
-def test_an_empty_store_is_no_error(bridge, store, context):
-    fresh = create(store, {bridge.name: SETTINGS[bridge.name]})[bridge.name]
+def test_an_empty_store_is_no_error(settings, store, context):
+    (fresh,) = create(store, settings).values()
     fresh.refresh()
     assert all(t.isfinite().all() for t in run_all(fresh, context))
 

@@ -26,6 +26,7 @@ from hybrid.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 UNTAUGHT = "bridges.distill.llm_weight=0"
+PROPOSING = ["bridges.substitution.enabled=true", "bridges.substitution.source=ranking"]
 
 
 def system_of(config):
@@ -288,6 +289,7 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["arm=id2llm", "bridges.distill.llm_weight=0", "bridges.distill.teacher=self"], "no side learns by distill"),
         (["arm=id2llm", "train.schedule.llm_length=0", "bridges.distill.teacher=peer"], "no side learns by distill"),
         (["bridges.hard_negatives.enabled=true", "bridges.distill.teacher=self"], "hard_negatives does: switch it off"),
+        ([*PROPOSING, "bridges.distill.teacher=self"], "substitution does: switch it off"),
         (["task=ctr", "bridges.distill.teacher=self"], "no side learns by distillation in the arm both of task ctr"),
     ],
 )

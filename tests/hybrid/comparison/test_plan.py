@@ -96,6 +96,13 @@ def test_static_text_applies_where_any_bridge_brings_text_to_the_id_side(config,
     assert any(entry.name == "control_static_text" for entry in plan.entries)
 
 
+def test_static_text_does_not_apply_where_the_llms_ranking_alone_reaches_the_id_side(config):
+    proposing = {"bridges.substitution.enabled": True, "bridges.substitution.source": "ranking"}
+    alone = changed(config, {"bridges.knowledge.enabled": False, **proposing})
+    with pytest.raises(UserError, match="no text vectors reach the ID model"):
+        make_plan(alone, ["both"], [1], controls=["static_text"])
+
+
 def test_all_controls_leave_out_what_does_not_apply_and_say_so(config, monkeypatch):
     monkeypatch.setattr("hybrid.llm.sentence_encoder.find_spec", lambda name: None)
     plan = make_plan(config, ["id_only", "both"], [1], controls=["all"])

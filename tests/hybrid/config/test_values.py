@@ -90,6 +90,16 @@ def test_substitutions_need_a_model_that_reads_the_batch_it_is_given(model):
     load_config(None, on)
 
 
+def test_substitutions_by_ranking_need_states_before_items_that_are_read():
+    on = ["preset=joint", "bridges.substitution.enabled=true", "bridges.substitution.source=ranking"]
+    load_config(None, [*on, "llm.prompt.targets_per_prompt=3"])
+    few = [*on, "llm.prompt.targets_per_prompt=2"]
+    with pytest.raises(UserError, match=r"needs llm\.prompt\.targets_per_prompt of at least 3, this is 2"):
+        load_config(None, few)
+    load_config(None, [*few, "bridges.substitution.source=text"])
+    load_config(None, [*few, "arm=id2llm"])
+
+
 def test_an_attended_history_needs_room_for_older_items():
     on = ["preset=joint", "bridges.attended_history.enabled=true"]
     with pytest.raises(UserError, match=r"older than the last llm\.prompt\.targets_per_prompt 20, but .* no room"):

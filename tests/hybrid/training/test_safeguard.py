@@ -198,6 +198,24 @@ def test_before_the_last_phase_only_bridges_of_the_texts_rest(tiny, tmp_path):
     assert not exchange.feature_readers()
 
 
+@pytest.mark.parametrize(("source", "rests"), [("text", {"substitution"}), ("ranking", set())])
+def test_before_the_last_phase_substitutions_rest_where_texts_propose_them(tiny, tmp_path, source, rests):
+    on = ["bridges.substitution.enabled=true", f"bridges.substitution.source={source}"]
+    config = tiny("llm.prompt.targets_per_prompt=3", "bridges.knowledge.enabled=false", *on)
+    exchange = started(config, tmp_path / "run").system.exchange
+    exchange.rest(last=False)
+    assert exchange.resting == rests
+    exchange.rest(last=True)
+    assert exchange.resting == {"substitution"}
+
+
+def test_substitutions_by_the_llms_ranking_alone_have_a_safeguard(tiny, tmp_path):
+    off = [f"bridges.{name}.enabled=false" for name in ("knowledge", "distill")]
+    on = ["bridges.substitution.enabled=true", "bridges.substitution.source=ranking"]
+    config = tiny("llm.prompt.targets_per_prompt=3", *off, *on)
+    assert needs_safeguard(started(config, tmp_path / "run").system)
+
+
 def test_an_id_side_that_is_better_stays(tiny):
     config = tiny("train.schedule.rounds=1")
     run = train_run(config)

@@ -128,8 +128,10 @@ def test_no_parameter_belongs_to_both_sides(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(("side", "steps"), [("id", 3), ("id", 5), ("llm", 2), ("llm", 4)])
-@pytest.mark.parametrize(("unit", "average"), [("epochs", 0.0), ("epochs", 0.9), ("steps", 0.9)])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, side, steps, unit, average):
+@pytest.mark.parametrize(
+    ("unit", "average", "source"), [("epochs", 0.0, "ranking"), ("epochs", 0.9, "text"), ("steps", 0.9, "ranking")]
+)
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, side, steps, unit, average, source):
     lengths = {"epochs": (2, 1), "steps": (7, 4)}[unit]
     config = tiny(
         "train.checkpoint_steps=1",
@@ -140,6 +142,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tiny, tmp_path, 
         "train.llm.warmup_steps=3",
         f"train.id.average={average}",
         f"train.llm.average={average}",
+        f"bridges.substitution.source={source}",
+        "llm.prompt.targets_per_prompt=3",
         *DRAWING,
         *LATE,
     )
@@ -325,13 +329,40 @@ def test_substitutions_change_what_the_id_side_reads_while_it_learns_and_nothing
 def test_substitutions_end_where_the_id_side_is_not_taught_any_more_or_the_bridge_rests(tiny, tmp_path):
     trainer = make_trainer(tiny("bridges.substitution.enabled=true"), tmp_path / "run")
     trainer._prepare()
-    exchange, items = trainer.system.exchange, next(iter(trainer.learners["id"].batches(0, 0))).items.repeat(9, 1)
-    assert not torch.equal(exchange.histories(items), items)
+    exchange, batch = trainer.system.exchange, next(iter(trainer.learners["id"].batches(0, 0)))
+    items, targets, rows = (part.repeat(9, 1) for part in (batch.items, batch.targets, batch.rows))
+    assert not torch.equal(exchange.histories(items, targets, rows), items)
     exchange.resting.add("substitution")
-    assert torch.equal(exchange.histories(items), items)
+    assert torch.equal(exchange.histories(items, targets, rows), items)
     exchange.resting.clear()
     trainer.safeguard.close()
-    assert torch.equal(exchange.histories(items), items)
+    assert torch.equal(exchange.histories(items, targets, rows), items)
+
+
+def test_substitutions_by_the_llms_ranking_begin_after_its_first_phase_at_the_positions_it_wrote(tiny, tmp_path):
+    on = ["bridges.substitution.enabled=true", "bridges.substitution.share=1.0", "bridges.substitution.source=ranking"]
+    off = [f"bridges.{name}.enabled=false" for name in ("distill", "knowledge", "mformer", "store")]
+    config = tiny("llm.prompt.targets_per_prompt=4", "train.safeguard_patience=0", *on, *off)
+    trainer, seen = make_trainer(config, tmp_path / "run"), []
+    exchange, store = trainer.system.exchange, trainer.system.exchange.store
+    histories = exchange.histories
+
+    def recorded(items, targets, rows):
+        found = histories(items, targets, rows)
+        before = torch.cat([torch.full_like(rows[:, :1], -1), rows[:, :-1]], dim=1)
+        seen.append((found != items, store.written("llm", "user", before) & (items > 0), trainer.learners["llm"].steps))
+        return found
+
+    exchange.histories = recorded
+    trainer.train()
+    assert store.tables() == [("llm", "item"), ("llm", "user")]
+    first, later = ([step for step in seen if bool(step[2]) == learned] for learned in (False, True))
+    assert first
+    assert not any(changed.any() for changed, _, _ in first)
+    assert later
+    for changed, known, _ in later:
+        assert torch.equal(changed, known)
+    assert any(known.any() for _, known, _ in later)
 
 
 def test_the_llm_distils_from_its_round_on_in_a_resumed_run_too(tiny, tmp_path):
