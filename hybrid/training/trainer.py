@@ -127,7 +127,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         Nothing else is written to the store: scores of a side that has not been trained are noise.
         """
         exchange = self.system.exchange
-        exchange.open = self.config.train.schedule.exchange_from_round == 1
+        exchange.open = self.config.train.schedule.exchange_from_round == 1 or not exchange.directions
         if self.system.recommender is not None and not self._encodes_later:
             self.system.encode_items(self.step)
         shared = self.config.llm.shared_encoder

@@ -64,6 +64,7 @@ def test_before_the_exchange_begins_a_side_trains_as_it_would_alone(tiny, tmp_pa
     first_round(joint)
     alone = started(tiny(*settings, f"arm={side}_only", "train.schedule.rounds=1"), tmp_path / "alone")
     alone.train()
+    assert alone.system.exchange.open  # nothing to wait for
     assert joint.system.exchange.store.tables() == []
     assert same(numbers(joint.learners[side].modules[0]), numbers(alone.learners[side].modules[0]))
 
