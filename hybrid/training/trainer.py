@@ -146,7 +146,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         learner = self.learners[turn.side]
         log.info("round %d, %s side: %d %s", turn.round, turn.side, turn.length - turn.done, self.schedule.unit)
         if not self.system.exchange.open and turn.round >= self.config.train.schedule.exchange_from_round:
-            self._open_exchange()
+            self._open_exchange(turn.side)
         if turn.side == "llm" and learner.steps == 0:
             self.system.start_head()
         self.system.exchange.begin_round(turn.round)
@@ -165,7 +165,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         self._log_exchange()
         self.save()
 
-    def _open_exchange(self) -> None:
+    def _open_exchange(self, next_side: Side) -> None:
         """Sides that have trained alone so far write what the other is to read, as after a phase."""
         log.info("from here on knowledge crosses")
         self.system.exchange.open = True
@@ -175,6 +175,8 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         if self.system.recommender is not None:
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
+        if next_side == "llm":
+            self.encoded_epoch = self.learners["llm"].epoch  # its first epoch would do the same once more
 
     def _write_store(self, learner: Learner[Any]) -> None:
         """After a side's phase: what the other side is to read."""

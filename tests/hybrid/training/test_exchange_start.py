@@ -77,12 +77,24 @@ def test_then_both_sides_write_before_either_learns_on(tiny, tmp_path):
     assert exchange.item_features().sum() == 0
     assert exchange.scored_items().sum() == 0
     table = trainer.system.need_id().item_table().detach()
-    trainer._open_exchange()
+    trainer._open_exchange("id")
     written = {("id", "item"), ("id", "user"), ("llm", "item"), ("llm", "user"), ("llm", "text")}
     assert set(store.tables()) == written
     assert torch.equal(store.read("id", "item"), table)  # as it stood, without the features that come now
     assert exchange.item_features().abs().sum() > 0
     assert exchange.scored_items().abs().sum() > 0
+
+
+@pytest.mark.parametrize(("first", "times"), [("id", [1, 1]), ("llm", [1, 0])])
+def test_an_exchange_that_begins_with_the_llm_encodes_its_items_once(tiny, tmp_path, monkeypatch, first, times):
+    trainer = started(tiny(*LATE, "train.llm.encode_items=epoch", f"train.schedule.first={first}"), tmp_path / "run")
+    first_round(trainer)
+    encoded = []
+    monkeypatch.setattr(trainer.system, "encode_items", encoded.append)
+    trainer._open_exchange(first)
+    found = [len(encoded)]
+    trainer._begin_epoch(trainer.learners["llm"])
+    assert [*found, len(encoded) - found[0]] == times
 
 
 def test_from_its_round_on_the_other_sides_losses_are_there(tiny, tmp_path):
