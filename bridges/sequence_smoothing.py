@@ -65,7 +65,7 @@ class SequenceSmoothing(Bridge):
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """See `Bridge`."""
-        return {("llm", "user")} if self.weight else set()
+        return {("llm", "user")} if self.weight and self.direction in directions else set()
 
     def loss(self, learner: Side, batch: ScoredBatch) -> Tensor | None:
         """Mean over the positions of ``w (e_t - sum_j p_j e_j) . s``; a position with no such neighbours stays hard."""

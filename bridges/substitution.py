@@ -58,7 +58,7 @@ class Substitutions(Bridge):
 
     def reads(self, directions: Collection[Direction]) -> set[tuple[Side, Kind]]:
         """See `Bridge`."""
-        return set(self.near.tables) if self.share else set()
+        return set(self.near.tables) if self.share and self.direction in directions else set()
 
     def refresh(self) -> None:
         """Find the substitutes again from what the LLM has written."""

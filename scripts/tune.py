@@ -9,10 +9,12 @@ the same command is typed again. The last line is what ``hybridrec train`` takes
 
     python scripts/tune.py --grid --dataset ml-100k --choose id.dropout=0.3,0.5 --choose train.id.weight_decay=0.1,0.3
 
-A grid has a trial for every combination of what is to be chosen, searches nothing else, and gives none up.
+A grid trains every combination of what is to be chosen to its end and searches nothing else; one that the time cut off
+is trained again by the next call.
 """
 
 import argparse
+import itertools
 import logging
 import math
 import statistics
@@ -68,13 +70,37 @@ def tune(options: argparse.Namespace) -> str:
     fixed = [f"id.model={options.model}", f"data.dataset={options.dataset}", *options.overrides, "arm=id_only"]
     config = load_config(None, fixed)
     data = split_training(prepare(config.data), config.data)
+    first = {key: values[0] for key, values in choices.items()}
+    load_config(None, [*fixed, *_overrides(first)])  # an unknown key is told before a study is there
     study = _study(optuna, options, choices, _conditions(options, choices, data))
     search = _Search(optuna, options, fixed, choices, ranges, data)
-    wanted = math.prod(len(values) for values in choices.values()) if options.grid else options.trials
-    left = wanted - len(study.trials)
+    if options.grid:
+        return _grid(study, search, config.evaluation.metric)
+    left = options.trials - len(study.trials)
     if left > 0:
         study.optimize(search, n_trials=left)  # it stops itself when the time is over
     return report(study, config.evaluation.metric)
+
+
+def _grid(study: Any, search: "_Search", metric: str) -> str:
+    """Train the combinations that are left, as far as the time goes; all that came to their end, as text."""
+    while (left := _left(study, search.choices)) and not search.over:
+        if not any(trial.state.name == "WAITING" for trial in study.trials):  # as of a call that was killed
+            study.enqueue_trial(left[0])
+        study.optimize(search, n_trials=1)
+    found = report(study, metric, complete=True)
+    return f"{len(left)} combinations are left: the same command goes on with them\n{found}" if left else found
+
+
+def _left(study: Any, choices: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Combinations without a trial that came to its end, be it that the loss diverged."""
+    done = [
+        trial.params
+        for trial in study.trials
+        if trial.state.name in ("COMPLETE", "PRUNED") and not trial.user_attrs.get("cut")
+    ]
+    every = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    return [combination for combination in every if combination not in done]
 
 
 class _Search:
@@ -93,12 +119,17 @@ class _Search:
         self.choices, self.ranges = choices, ranges
         self.deadline = time.monotonic() + options.timeout_s
 
+    @property
+    def over(self) -> bool:
+        """Whether the time of this call is used up."""
+        return time.monotonic() > self.deadline
+
     def __call__(self, trial: Any) -> float:
         values = {key: trial.suggest_categorical(key, choices) for key, choices in self.choices.items()}
         for key, (low, high) in self.ranges.items():
             if key not in values:
                 values[key] = float(f"{trial.suggest_float(key, low, high, log=True):.3g}")
-        overrides = [f"{key}={value}" for key, value in _with_followers(values).items()]
+        overrides = _overrides(values)
         trial.set_user_attr("overrides", overrides)
         best = [self._train(trial, seed, overrides) for seed in range(1, self.options.seeds + 1)]
         return statistics.fmean(best)
@@ -114,7 +145,8 @@ class _Search:
             if seed == 1:
                 trial.report(value, epoch)
                 trial.set_user_attr("best_epoch", stopping.best_step)
-            if time.monotonic() > self.deadline:
+            if self.over:
+                trial.set_user_attr("cut", True)
                 trial.study.stop()
                 raise self.optuna.TrialPruned
             if seed == 1 and trial.should_prune():
@@ -138,21 +170,29 @@ def _epochs(config: Config, data: TrainingData, count: int) -> Iterator[float]:
         yield metrics[config.evaluation.metric]
 
 
-def _with_followers(values: dict[str, Any]) -> dict[str, Any]:
+def _overrides(values: dict[str, Any]) -> list[str]:
     """Attention dropout follows dropout, and the inner width is four widths, unless they are searched too."""
     followers = {}
     if "id.dropout" in values:
         followers["id.attention_dropout"] = values["id.dropout"]
     if "id.width" in values:
         followers["id.inner_width"] = 4 * values["id.width"]
-    return {**followers, **values}
+    return [f"{key}={value}" for key, value in {**followers, **values}.items()]
 
 
-def report(study: Any, metric: str) -> str:
-    """The trials, best last, and the best one as overrides; a trial that was given up counts with what it reached."""
-    reached = [trial for trial in study.trials if trial.intermediate_values]
+def report(study: Any, metric: str, complete: bool = False) -> str:
+    """The trials, best last, and the best one as overrides.
+
+    A trial that was given up counts with what it reached, or not at all where only ``complete`` ones do.
+    """
+    reached = [
+        trial
+        for trial in study.trials
+        if trial.intermediate_values and (trial.state.name == "COMPLETE" or not complete)
+    ]
     if not reached:
-        return "no trial came to the end of an epoch; allow more time with --timeout-s"
+        whole = "its training" if complete else "an epoch"
+        return f"no trial came to the end of {whole}; allow more time with --timeout-s"
     reached.sort(key=_value)
     lines = [
         f"trial {trial.number:3d}  {_value(trial):.4f} at epoch {trial.user_attrs['best_epoch']:3d}  "
@@ -160,7 +200,8 @@ def report(study: Any, metric: str) -> str:
         for trial in reached
     ]
     best = reached[-1]
-    found = f"best of {len(study.trials)} trials: valid {metric} {_value(best):.4f}, trial {best.number}"
+    count = len(reached if complete else study.trials)
+    found = f"best of {count} trials: valid {metric} {_value(best):.4f}, trial {best.number}"
     return "\n".join([*lines, found, " ".join(best.user_attrs["overrides"])])
 
 
@@ -183,17 +224,13 @@ def _study(optuna: Any, options: argparse.Namespace, choices: dict[str, list[Any
         if options.grid
         else optuna.pruners.MedianPruner(FIRST_MEDIAN_TRIAL, options.median_epoch),
     )
-    known = study.user_attrs.get("conditions", conditions)
+    known = {"grid": False} | study.user_attrs.get("conditions", conditions)
     different = [f"{key} ({known.get(key)} -> {value})" for key, value in conditions.items() if known.get(key) != value]
     if different:
         raise UserError(f"{storage}: begun under other conditions: {'; '.join(different)}; choose another --storage")
     study.set_user_attr("conditions", conditions)
     # With the trials that are there in the seed, a study that goes on does not draw the same settings again.
-    study.sampler = (
-        optuna.samplers.GridSampler(choices, seed=options.seed)
-        if options.grid
-        else optuna.samplers.TPESampler(seed=options.seed + len(study.trials), n_startup_trials=5)
-    )
+    study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials), n_startup_trials=5)
     return study
 
 
@@ -206,7 +243,8 @@ def _conditions(options: argparse.Namespace, choices: dict[str, list[Any]], data
         "epochs": options.epochs,
         "seeds": options.seeds,
         "choices": choices,
-    } | ({"grid": True} if options.grid else {})
+        "grid": options.grid,
+    }
 
 
 def _choice(text: str) -> tuple[str, list[Any]]:

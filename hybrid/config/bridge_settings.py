@@ -206,7 +206,7 @@ class SubstitutionConfig:
     """text: an item gives way to one of its neighbours by text; ranking: to one that the LLM ranked high for the user
     just before it was chosen, none of them the user's own in that training row. The LLM's rankings are known as of
     the end of its last phase, at each user's last llm.prompt.targets_per_prompt positions: before its first phase
-    nothing is replaced, and older items never are."""
+    nothing is replaced, and older items never are. (With bridges.distill.teacher=peer the rankings are the peer's.)"""
     share: Share = 0.2
     """Share of the history items that are replaced, drawn anew in every batch; of those that have substitutes."""
     longest: NotNegative = 0

@@ -173,6 +173,12 @@ class Config:
                 f"{start}: bridges.{on[0]} has the ID model at work in the LLM from its first step; set "
                 f"bridges.{on[0]}.enabled=false, or leave the start at 1"
             )
+        epochs = (schedule.rounds - schedule.exchange_from_round + 1) * schedule.llm_length
+        if (fixed := self.train.llm.fixed_epochs) and fixed >= epochs:
+            raise ValueError(
+                f"train.llm.fixed_epochs {fixed} must be fewer than the LLM side's {epochs} epochs "
+                f"from that round on ({start}): item vectors change when knowledge begins to cross"
+            )
 
     def _check_substitution(self) -> None:
         reached = self.task == "ranking" and self.arm in ("llm2id", "both") and self.bridges.substitution.enabled
@@ -181,6 +187,12 @@ class Config:
             raise ValueError(
                 "bridges.substitution.source=ranking needs llm.prompt.targets_per_prompt of at least 3, this is "
                 f"{states}: the last two of a user's states come before no item that the ID model reads in training"
+            )
+        schedule = self.train.schedule
+        if reached and self.bridges.substitution.source == "ranking" and (schedule.rounds, schedule.first) == (1, "id"):
+            raise ValueError(
+                "bridges.substitution.source=ranking needs a turn of the LLM before one of the ID model; set "
+                "train.schedule.rounds of at least 2 or train.schedule.first=llm"
             )
         if reached and (self.id.model == "bert4rec" or self.id.model.startswith("recbole:")):
             raise ValueError(

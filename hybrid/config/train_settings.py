@@ -26,8 +26,9 @@ class ScheduleConfig:
     first: Side = "id"
     """The side that begins each round."""
     exchange_from_round: Positive = 1
-    """Round from which knowledge crosses; in those before it each side trains as it would alone, so that both stand
-    first. (Task ranking; not with bridges that have the ID model at work in the LLM: mformer, lora_gate.)"""
+    """Round from which knowledge crosses; in those before it each side trains as it would alone, but for learned tokens
+    in the empty slots of bridges. What is kept as a side's best is from this round or later. (Task ranking; not with
+    bridges that have the ID model at work in the LLM: mformer, lora_gate; an id_head then starts as it was drawn.)"""
 
     @property
     def lengths(self) -> dict[Side, int]:

@@ -28,6 +28,10 @@ class EarlyStopping:
         """Count from here on, from weights of this ``value``, be it the best so far or not."""
         self.best, self.best_step, self.waited, self.spent = value, step, 0, 0
 
+    def begin_anew(self) -> None:
+        """Forget what was reached: it was reached under conditions that are over."""
+        self.best, self.best_step, self.waited, self.spent = None, -1, 0, 0
+
     @property
     def exhausted(self) -> bool:
         """Whether the phase should end."""

@@ -75,6 +75,10 @@ class Safeguard:
             log.warning("id side: below the plain model for %d validations, the LLM teaches it no more", self.waited)
             self.close()
 
+    def begin_anew(self) -> None:
+        """What the ID side has reached so far it has reached without the LLM."""
+        self.best, self.waited = 0.0, 0
+
     def close(self) -> None:
         """No loss of a bridge reaches the ID side from here on; what is in its item table stays."""
         self.closed = True

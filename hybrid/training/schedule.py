@@ -77,14 +77,15 @@ class Schedule:
         self._begin()
         self._position, self._done = self._position + 1, 0
 
-    def end_in_vain(self, side: Side, stopping: EarlyStopping, over: bool) -> bool:
+    def end_in_vain(self, side: Side, stopping: EarlyStopping, over: bool, waits: bool = False) -> bool:
         """Phase of a side that is out of patience; what the other side learns next may help it, so it goes on later.
 
         ``over``: the phase has had its whole length. Returns True if the side has no more turns: after the second such
         phase with no improvement in between, and where phases are counted in steps, as it is validated at their ends
-        only.
+        only. But a side that ``waits``, for an exchange that has not begun, keeps its turns.
         """
-        if self.unit == "steps" or stopping.end_phase() or not self.remains(side):
+        in_vain = stopping.end_phase() or self.unit == "steps"
+        if (in_vain and not waits) or not self.remains(side):
             self.stop(side)
             return True
         if not over:

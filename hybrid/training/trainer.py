@@ -166,12 +166,18 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         self.save()
 
     def _open_exchange(self, next_side: Side) -> None:
-        """Sides that have trained alone so far write what the other is to read, as after a phase."""
+        """Sides that have trained alone so far write what the other is to read, as after a phase.
+
+        Their best weights up to here do not fit what is read from here on, so a side's best is looked for anew.
+        """
         log.info("from here on knowledge crosses")
         self.system.exchange.open = True
-        for learner in self.learners.values():
+        for side, learner in self.learners.items():
             if learner.steps:
                 self._write_store(learner)
+                self.stopping[side].begin_anew()
+        if self.safeguard is not None:
+            self.safeguard.begin_anew()
         if self.system.recommender is not None:
             self.system.encode_items(self.step)
         self.system.exchange.refresh()
@@ -302,7 +308,7 @@ class BaseTrainer(ABC, Generic[AnySystem]):
         if not stopping.exhausted:
             return False
         waited = stopping.waited
-        stopped = self.schedule.end_in_vain(side, stopping, over)
+        stopped = self.schedule.end_in_vain(side, stopping, over, waits=not self.system.exchange.open)
         log.info(
             "%s side: no better for %d validations, %s", side, waited, "stopped" if stopped else "its phase is over"
         )

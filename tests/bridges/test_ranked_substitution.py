@@ -160,7 +160,9 @@ def test_chunks_change_nothing(write: Callable[..., ExchangeStore], monkeypatch:
 
 
 def test_it_reads_the_llms_scores_and_no_texts(write: Callable[..., ExchangeStore]) -> None:
-    assert make(write(states())).reads({"llm2id"}) == {("llm", "user"), ("llm", "item")}
+    bridge = make(write(states()))
+    assert bridge.reads({"llm2id"}) == {("llm", "user"), ("llm", "item")}
+    assert bridge.reads({"id2llm"}) == set()
 
 
 @pytest.mark.parametrize("setting", [{"neighbours": 0}, {"temperature": 0.0}])

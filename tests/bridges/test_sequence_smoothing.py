@@ -140,6 +140,7 @@ def test_nothing_to_learn(full_store, put):
     assert make(full_store, weight=0.0).loss("id", batch) is None
     assert make(full_store, weight=0.0).reads({"llm2id"}) == set()
     assert make(full_store).reads({"llm2id"}) == {("llm", "user")}
+    assert make(full_store).reads({"id2llm"}) == set()
     put(fresh, "llm", "user", torch.randn(2, 12), [0, 1])  # one user alone: nobody to vote
     assert make(fresh).loss("id", batch_of([0, 1])).item() == 0
     assert make(full_store, torch.zeros(N_ROWS, dtype=torch.long)).loss("id", batch).item() == 0

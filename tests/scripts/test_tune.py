@@ -1,6 +1,7 @@
 """The search for settings on tiny data: it finds, goes on, refuses, and never opens the test part."""
 
 import importlib.util
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,54 @@ def test_a_grid_tries_every_combination_once_and_nothing_else(
     assert pairs == {("4", "0.1"), ("4", "0.3"), ("8", "0.1"), ("8", "0.3")}
     assert tune.main(grid) == 0  # there is nothing left to do
     assert capsys.readouterr().out.splitlines()[:4] == trials
+
+
+def test_a_combination_that_was_cut_off_is_trained_again(
+    tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = [*arguments, "--grid"]
+    asked: list[int] = []  # in time before the first trial, too late after its first epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(tune._Search, "over", property(lambda search: bool(asked) or asked.append(1)))
+        assert tune.main(grid) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert first[0] == "2 combinations are left: the same command goes on with them"
+    assert first[1].startswith("no trial came to the end of its training; allow more time")
+    assert tune.main(grid) == 0
+    *trials, found, _ = capsys.readouterr().out.splitlines()
+    assert found.startswith("best of 2 trials")
+    assert {line.split("id.width=")[1].split()[0] for line in trials} == {"4", "8"}
+
+
+def test_a_combination_that_diverges_is_not_tried_for_ever(
+    tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = tune._epochs
+    monkeypatch.setattr(
+        tune, "_epochs", lambda config, *rest: [math.nan] if config.id.width == 4 else epochs(config, *rest)
+    )
+    assert tune.main([*arguments, "--grid"]) == 0
+    *trials, found, overrides = capsys.readouterr().out.splitlines()
+    assert len(trials) == 1
+    assert found.startswith("best of 1 trials")
+    assert "id.width=8" in overrides
+
+
+def test_a_search_does_not_go_on_in_the_file_of_a_grid(
+    tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = [*arguments, "--choose", "id.dropout=0.1"]  # all that a search chooses by default
+    assert tune.main([*every, "--grid"]) == 0
+    assert tune.main([*every, "--trials", "3"]) == 2
+    assert "begun under other conditions: grid (True -> False); choose" in capsys.readouterr().err
+
+
+def test_an_unknown_key_leaves_no_study(
+    tune: ModuleType, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune.main([*arguments, "--grid", "--choose", "id.dropuot=0.1"]) == 2
+    assert "unknown key 'id.dropuot'; did you mean 'id.dropout'?" in capsys.readouterr().err
+    assert not (tmp_path / "study.log").exists()
 
 
 def test_a_grid_of_nothing_is_refused(tune: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

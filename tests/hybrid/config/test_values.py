@@ -100,6 +100,14 @@ def test_substitutions_by_ranking_need_states_before_items_that_are_read():
     load_config(None, [*few, "arm=id2llm"])
 
 
+def test_substitutions_by_ranking_need_a_turn_of_the_llm_before_one_of_the_id_model():
+    on = ["preset=joint", "bridges.substitution.enabled=true", "bridges.substitution.source=ranking"]
+    with pytest.raises(UserError, match="needs a turn of the LLM before one of the ID model; set"):
+        load_config(None, [*on, "train.schedule.rounds=1"])
+    load_config(None, [*on, "train.schedule.rounds=1", "train.schedule.first=llm"])
+    load_config(None, [*on, "train.schedule.rounds=1", "bridges.substitution.source=text"])
+
+
 def test_an_attended_history_needs_room_for_older_items():
     on = ["preset=joint", "bridges.attended_history.enabled=true"]
     with pytest.raises(UserError, match=r"older than the last llm\.prompt\.targets_per_prompt 20, but .* no room"):

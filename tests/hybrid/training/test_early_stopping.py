@@ -35,6 +35,16 @@ def test_the_second_phase_in_vain_is_the_last():
     assert stopping.end_phase()
 
 
+def test_what_begins_anew_knows_nothing_of_before():
+    stopping = EarlyStopping(patience=1)
+    stopping.update(0.5, 1)
+    stopping.update(0.4, 2)
+    stopping.end_phase()
+    stopping.begin_anew()
+    assert stopping == EarlyStopping(patience=1)
+    assert stopping.update(0.1, 3)
+
+
 def test_state_round_trip():
     stopping = EarlyStopping(patience=3)
     stopping.update(0.5, 1)

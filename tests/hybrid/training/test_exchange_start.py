@@ -8,7 +8,7 @@ from hybrid.data.prepare import prepare
 from hybrid.data.split import split_training
 from hybrid.errors import UserError
 from hybrid.system import build_system
-from hybrid.training.run_directory import RunDirectory
+from hybrid.training.run_directory import RunDirectory, read_json
 from hybrid.training.trainer import Trainer
 
 LATE = (
@@ -143,15 +143,89 @@ def test_a_resumed_run_begins_to_exchange_where_the_uninterrupted_one_does(tiny,
         assert same(numbers(whole.learners[one].modules[0]), numbers(resumed.learners[one].modules[0]))
 
 
+class Declining:
+    """Validates as told: either side is best at once, and ever worse from there on."""
+
+    def __init__(self, trainer):
+        self.value, self.trainer, self.whole = 1.0, trainer, trainer.validator.validate
+
+    def __call__(self, side, *steps):
+        self.value *= 0.9
+        return self.whole(side, *steps) | {self.trainer.metric: self.value}
+
+
+def watch_turns(trainer):
+    """Turns (round, side, whether knowledge crosses in it), added as they begin."""
+    turns, learn = [], trainer._learn
+
+    def noted(learner, turn):
+        turns.append((turn.round, turn.side, trainer.system.exchange.open))
+        return learn(learner, turn)
+
+    trainer._learn = noted
+    return turns
+
+
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_no_side_is_given_up_before_the_exchange_begins(tiny, tmp_path, unit):
+    settings = ("train.schedule.rounds=4", "train.schedule.exchange_from_round=3", "train.id.patience=1")
+    phases = ("train.llm.patience=1", "train.schedule.id_length=3", "train.schedule.llm_length=3")
+    trainer = started(tiny(*LATE, *settings, *phases, f"train.schedule.unit={unit}"), tmp_path / "run")
+    trainer.validator.validate = Declining(trainer)
+    turns = watch_turns(trainer)
+    trainer.train()
+    expected = [(number, side, number >= 3) for number in (1, 2, 3) for side in ("id", "llm")]
+    assert turns[: len(expected)] == expected
+
+
+def test_the_best_of_a_side_is_of_what_has_learned_with_the_exchange(tiny, tmp_path):
+    trainer = started(tiny(*LATE, "train.id.phase_end=best", "train.llm.phase_end=best"), tmp_path / "run")
+    trainer.validator.validate = Declining(trainer)
+    first_round(trainer)
+    before = {side: learner.steps for side, learner in trainer.learners.items()}
+    trainer.train()
+    for side in ("id", "llm"):
+        assert trainer.stopping[side].best_step > before[side]
+        assert read_json(trainer.run.best_metrics(side))["step"] == trainer.stopping[side].best_step
+
+
+def test_a_peer_waits_too(tiny, tmp_path):
+    peer = ("arm=llm2id", "bridges.distill.teacher=peer", "train.schedule.llm_length=0", "evaluation.untrained=false")
+    trainer = started(tiny(*LATE, *peer, "bridges.readback.enabled=false"), tmp_path / "peer")
+    first_round(trainer)
+    assert trainer.system.exchange.store.tables() == []
+    trainer._open_exchange("id")
+    assert trainer.system.exchange.store.has("llm", "item")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_head_starts_from_the_id_table_once_knowledge_crosses(tiny, tmp_path, begun):
+    system = started(tiny(*LATE, "arm=id2llm", "llm.scorer.kind=id_head"), tmp_path / "run").system
+    own = system.need_llm().scorer.items().detach().clone()
+    system.exchange.open = begun
+    system.start_head()
+    expected = system.need_id().item_table() if begun else own
+    assert torch.equal(system.need_llm().scorer.items(), expected)
+
+
 def test_a_plain_model_is_not_put_in_the_place_of_a_side_that_nobody_has_helped_yet(tiny, tmp_path):
     settings = [*LATE, "train.safeguard=true", "train.schedule.rounds=3", "train.id.phase_end=best"]
+    settings += ["train.schedule.exchange_from_round=3"]
     settings += ["llm.prompt.items=vectors", "llm.prompt.prefix_tokens=0", "bridges.readback.enabled=false"]
     trainer = started(tiny(*settings), tmp_path / "run")
     assert trainer.system.texts_fixed
     trainer._prepare()
     trainer._phase(trainer.schedule.current)
     assert trainer.system.exchange.resting == set()
+    trainer._phase(trainer.schedule.current)
+    trainer.safeguard.best = 0.0  # however far behind the plain model
+    trainer.validator.validate = Declining(trainer)
+    trainer.validator.validate.value = 0.0
+    trainer._phase(trainer.schedule.current)
     assert trainer.safeguard.waited == 0
+    trainer._open_exchange("llm")
+    trainer._validate(trainer.learners["id"])
+    assert trainer.safeguard.waited == 1
 
 
 @pytest.mark.parametrize(
@@ -161,6 +235,10 @@ def test_a_plain_model_is_not_put_in_the_place_of_a_side_that_nobody_has_helped_
         (["bridges.mformer.enabled=true"], "bridges.mformer.enabled=false"),
         (["bridges.lora_gate.enabled=true"], "bridges.lora_gate.enabled=false"),
         (["task=ctr"], "no meaning with task=ctr"),
+        (
+            ["train.schedule.llm_length=2", "train.llm.fixed_epochs=4"],
+            "fewer than the LLM side's 4 epochs from",
+        ),
     ],
 )
 def test_a_start_that_cannot_be_is_refused(overrides, message):

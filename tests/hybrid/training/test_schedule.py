@@ -126,6 +126,15 @@ def test_a_phase_in_vain_ends_and_the_second_ends_the_side():
     assert play(schedule) == [(2, "llm"), (3, "llm")]
 
 
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_a_side_that_waits_for_help_keeps_its_turns(unit):
+    schedule, stopping = Schedule(ScheduleConfig(rounds=2, unit=unit, id_length=2), ["id"]), out_of_patience()
+    assert not schedule.end_in_vain("id", stopping, over=schedule.advance(), waits=True)
+    assert schedule.current.round == 2
+    stopping.waited = stopping.patience
+    assert not schedule.end_in_vain("id", stopping, over=schedule.advance(), waits=True)
+
+
 def test_a_phase_in_vain_that_has_had_its_length_is_not_ended_twice():
     schedule = Schedule(ScheduleConfig(rounds=2, id_length=1, llm_length=2), ("id", "llm"))
     assert not schedule.end_in_vain("id", out_of_patience(), over=schedule.advance())
