@@ -17,6 +17,7 @@ from hybrid.data.split import split_training
 from hybrid.data.statistics import FEW_REPEATS, repeat_share
 from hybrid.errors import UserError
 from hybrid.logs import log_file
+from hybrid.training.rising import rising_sides
 from hybrid.training.run_directory import RunDirectory, write_json
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def train_run(config: Config, resume: bool = False) -> RunDirectory:
             results = trainer.train()
             write_json(run.time, {"train_s": trainer.clock.seconds})
             write_json(run.finished, results)
+            for line in rising_sides(run, config.arm):
+                log.info(line)
     return run
 
 

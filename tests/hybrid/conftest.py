@@ -1,8 +1,11 @@
 """A dataset and a config so small that a whole joint run takes a second or two."""
 
+import json
+
 import pytest
 
 from hybrid.config.load import load_config
+from hybrid.training.run_directory import RunDirectory
 
 N_ITEMS = 12
 N_USERS = 20
@@ -70,3 +73,21 @@ def tiny(tmp_path, cycle):
 
     make.path = path
     return make
+
+
+@pytest.fixture
+def run_with():
+    """A function that writes a run's records of one side's validations by hand."""
+
+    def run_with(path, side, steps, best):
+        """A run directory that knows when a side was validated, and at which step it was best."""
+        run = RunDirectory(path)
+        run.best_metrics(side).parent.mkdir(parents=True)
+        other = {"event": "valid", "side": "id" if side == "llm" else "llm", "own_step": 99}
+        events = [{"event": "valid", "side": side, "own_step": step} for step in steps]
+        lines = [json.dumps(event) for event in [{"event": "agreement", "step": 7}, *events, other]]
+        run.metrics.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        run.best_metrics(side).write_text(json.dumps({"ndcg@10": 0.1, "step": best}), encoding="utf-8")
+        return run
+
+    return run_with
