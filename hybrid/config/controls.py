@@ -66,7 +66,7 @@ def _check_teacher(config: "Config") -> None:
     learns = (arm in ("llm2id", "both") and distill.id_weight) or (
         distill.teacher == "self" and arm in ("id2llm", "both") and distill.llm_weight
     )
-    if distill.teacher == "self" and (others := _of_the_others_ranking(config.bridges)):
+    if distill.teacher == "self" and (others := _of_what_the_other_learned(config.bridges)):
         raise ValueError(f"bridges.distill.teacher=self lets nothing cross, bridges.{others[0]} does: switch it off")
     if distill.teacher == "peer" and config.train.schedule.llm_length:
         raise ValueError("bridges.distill.teacher=peer has the LLM's place: set train.schedule.llm_length=0")
@@ -77,10 +77,13 @@ def _check_teacher(config: "Config") -> None:
         )
 
 
-def _of_the_others_ranking(bridges: "BridgesConfig") -> list[str]:
-    """Names of the bridges that are on, beside distillation, by which a side learns from the other's ranking."""
-    proposes = bridges.substitution.enabled and bridges.substitution.source == "ranking"
-    switches = {"hard_negatives": bridges.hard_negatives.enabled, "substitution": proposes}
+def _of_what_the_other_learned(bridges: "BridgesConfig") -> list[str]:
+    """Names of the bridges that are on, beside distillation, whose targets are made of what the other side learned."""
+    switches = {
+        "hard_negatives": bridges.hard_negatives.enabled,
+        "substitution": bridges.substitution.enabled and bridges.substitution.source == "ranking",
+        "sequence_smoothing": bridges.sequence_smoothing.enabled,
+    }
     return [name for name, is_on in switches.items() if is_on]
 
 
