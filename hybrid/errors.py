@@ -2,8 +2,12 @@
 
 from bridges.errors import did_you_mean, nearest
 
-__all__ = ["UserError", "did_you_mean", "nearest"]
+__all__ = ["DivergedError", "UserError", "did_you_mean", "nearest"]
 
 
 class UserError(Exception):
     """Something the user can put right; the message says what was wrong, where, and what is accepted."""
+
+
+class DivergedError(UserError):
+    """A loss or a gradient is not finite any more."""

@@ -30,7 +30,7 @@ from hybrid.config.load import load_config, parse_override
 from hybrid.config.schema import Config
 from hybrid.data.prepare import prepare
 from hybrid.data.split import TrainingData, split_training
-from hybrid.errors import UserError
+from hybrid.errors import DivergedError, UserError
 from hybrid.evaluation.rankers import rank_side
 from hybrid.system import build_system
 from hybrid.training.early_stopping import EarlyStopping
@@ -70,8 +70,8 @@ def tune(options: argparse.Namespace) -> str:
     fixed = [f"id.model={options.model}", f"data.dataset={options.dataset}", *options.overrides, "arm=id_only"]
     config = load_config(None, fixed)
     data = split_training(prepare(config.data), config.data)
-    first = {key: values[0] for key, values in choices.items()}
-    load_config(None, [*fixed, *_overrides(first)])  # an unknown key is told before a study is there
+    for values in _combinations(choices) if options.grid else [{key: values[0] for key, values in choices.items()}]:
+        load_config(None, [*fixed, *_overrides(values)])  # what is wrong is told before a study is there
     study = _study(optuna, options, choices, _conditions(options, choices, data))
     search = _Search(optuna, options, fixed, choices, ranges, data)
     if options.grid:
@@ -99,8 +99,11 @@ def _left(study: Any, choices: dict[str, list[Any]]) -> list[dict[str, Any]]:
         for trial in study.trials
         if trial.state.name in ("COMPLETE", "PRUNED") and not trial.user_attrs.get("cut")
     ]
-    every = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
-    return [combination for combination in every if combination not in done]
+    return [combination for combination in _combinations(choices) if combination not in done]
+
+
+def _combinations(choices: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
 
 
 class _Search:
@@ -140,15 +143,17 @@ class _Search:
         stopping = EarlyStopping(self.options.patience)
         for epoch, value in enumerate(_epochs(config, self.data, self.options.epochs), start=1):
             if not math.isfinite(value):
+                trial.set_user_attr("diverged", True)
                 raise self.optuna.TrialPruned
             stopping.update(value, epoch)
             if seed == 1:
                 trial.report(value, epoch)
                 trial.set_user_attr("best_epoch", stopping.best_step)
             if self.over:
-                trial.set_user_attr("cut", True)
                 trial.study.stop()
-                raise self.optuna.TrialPruned
+                if not stopping.exhausted and epoch < self.options.epochs:
+                    trial.set_user_attr("cut", True)
+                    raise self.optuna.TrialPruned
             if seed == 1 and trial.should_prune():
                 raise self.optuna.TrialPruned
             if stopping.exhausted:
@@ -157,13 +162,17 @@ class _Search:
 
 
 def _epochs(config: Config, data: TrainingData, count: int) -> Iterator[float]:
-    """Train epoch by epoch; the validation value after each."""
+    """Train epoch by epoch; the validation value after each, NaN once the loss is not finite."""
     system = build_system(config, data)
     learner = IDLearner(config, system.need_id(), system.exchange, data, system.device, count)
     for _ in range(count):
         learner.wake()
         for batch in learner.batches(learner.epoch, 0):
-            learner.step(batch)
+            try:
+                learner.step(batch)
+            except DivergedError:
+                yield math.nan
+                return
         learner.epoch += 1
         learner.sleep()
         metrics, _ = rank_side(learner.ranker, data.valid, config.evaluation)
@@ -191,6 +200,8 @@ def report(study: Any, metric: str, complete: bool = False) -> str:
         if trial.intermediate_values and (trial.state.name == "COMPLETE" or not complete)
     ]
     if not reached:
+        if study.trials and all(trial.user_attrs.get("diverged") for trial in study.trials):
+            return "the loss of every trial diverged; choose a smaller train.id.learning_rate"
         whole = "its training" if complete else "an epoch"
         return f"no trial came to the end of {whole}; allow more time with --timeout-s"
     reached.sort(key=_value)
@@ -241,6 +252,7 @@ def _conditions(options: argparse.Namespace, choices: dict[str, list[Any]], data
         "data": data.fingerprint,
         "overrides": sorted(options.overrides),
         "epochs": options.epochs,
+        "patience": options.patience,
         "seeds": options.seeds,
         "choices": choices,
         "grid": options.grid,

@@ -166,7 +166,8 @@ class DistillConfig:
     weighting: Literal["none", "confidence", "agreement"] = "confidence"
     """Weight of a sample: one, the teacher's confidence, or the overlap of both sides' top lists."""
     teacher: Literal["other", "self", "peer"] = "other"
-    """self: each side learns from its own ranking as it was after its last phase; a control: nothing crosses then.
+    """self: each side learns from its own ranking as it was after its last phase; a control: of what the other side
+    learned nothing crosses then, but in vectors of texts that a tuned LLM writes (llm.prompt.items=titles).
     (The ID model knows its states at all positions, the LLM at each user's last llm.prompt.targets_per_prompt.)
     peer: after its first phase the ID side learns from another plain ID model, trained beside with another seed, in the
     place of an LLM that has no turns; a control: whether any second model would do."""

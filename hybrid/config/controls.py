@@ -78,11 +78,12 @@ def _check_teacher(config: "Config") -> None:
 
 
 def _of_what_the_other_learned(bridges: "BridgesConfig") -> list[str]:
-    """Names of the bridges that are on, beside distillation, whose targets are made of what the other side learned."""
+    """Bridges that are on, beside distillation, whose targets or features are made of what the other side learned."""
     switches = {
         "hard_negatives": bridges.hard_negatives.enabled,
         "substitution": bridges.substitution.enabled and bridges.substitution.source == "ranking",
         "sequence_smoothing": bridges.sequence_smoothing.enabled,
+        "readback": bridges.readback.enabled,
     }
     return [name for name, is_on in switches.items() if is_on]
 

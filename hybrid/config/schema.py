@@ -189,10 +189,12 @@ class Config:
                 f"{states}: the last two of a user's states come before no item that the ID model reads in training"
             )
         schedule = self.train.schedule
-        if reached and self.bridges.substitution.source == "ranking" and (schedule.rounds, schedule.first) == (1, "id"):
+        never = schedule.rounds == 1 and (schedule.first == "id" or not schedule.llm_length)
+        if reached and self.bridges.substitution.source == "ranking" and never:
             raise ValueError(
-                "bridges.substitution.source=ranking needs a turn of the LLM before one of the ID model; set "
-                "train.schedule.rounds of at least 2 or train.schedule.first=llm"
+                "bridges.substitution.source=ranking needs a turn of the LLM, or of the peer in its place, before one "
+                "of the ID model; set train.schedule.rounds of at least 2"
+                + (" or train.schedule.first=llm" if schedule.llm_length else "")
             )
         if reached and (self.id.model == "bert4rec" or self.id.model.startswith("recbole:")):
             raise ValueError(

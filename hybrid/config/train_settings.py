@@ -27,8 +27,9 @@ class ScheduleConfig:
     """The side that begins each round."""
     exchange_from_round: Positive = 1
     """Round from which knowledge crosses; in those before it each side trains as it would alone, but for learned tokens
-    in the empty slots of bridges. What is kept as a side's best is from this round or later. (Task ranking; not with
-    bridges that have the ID model at work in the LLM: mformer, lora_gate; an id_head then starts as it was drawn.)"""
+    in the empty slots of bridges. What is kept as the best of a side that trains is from this round or later. (Task
+    ranking; not with bridges that have the ID model at work in the LLM: mformer, lora_gate; an id_head then starts as
+    it was drawn.)"""
 
     @property
     def lengths(self) -> dict[Side, int]:
@@ -103,7 +104,8 @@ class TrainConfig:
     safeguard: bool = True
     """Rankings where the LLM teaches the ID side: a plain ID model is trained first, and kept as the best where the ID
     side never beats it on validation. It also takes the place of an ID side that is behind it after its last phase, and
-    of one that is not ahead by two standard errors after its first, where the vectors of texts stay the same."""
+    of one that is not ahead by two standard errors after its first, where the vectors of texts stay the same.
+    (From the round on in which knowledge begins to cross: train.schedule.exchange_from_round.)"""
     safeguard_patience: NotNegative = 5
     """Validations in a row, once the LLM has trained, in which the ID side's best so far is below what the plain one
     had reached by the same epoch; after them the LLM's losses reach it no more. 0: never."""

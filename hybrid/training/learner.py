@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from hybrid.config.schema import OptimizerConfig, Side
-from hybrid.errors import UserError
+from hybrid.errors import DivergedError, UserError
 from hybrid.modes import set_learning
 from hybrid.training.averaging import AveragedWeights
 
@@ -112,7 +112,7 @@ class Learner(ABC, Generic[Batch]):
         """Learn from one batch; the parts of the loss, the gradient's norm and the learning rate.
 
         Raises:
-            UserError: the loss or its gradient is not finite; this batch changed no weight.
+            DivergedError: the loss or its gradient is not finite; this batch changed no weight.
         """
         losses = self.losses(batch)
         total = torch.stack(list(losses.values())).sum()
@@ -135,7 +135,7 @@ class Learner(ABC, Generic[Batch]):
             return
         count = self.batches_per_epoch()
         epoch, number = (self.epoch, self.batches_done) if self.batches_done else (self.epoch - 1, count)
-        raise UserError(
+        raise DivergedError(
             f"the {self.side} side's {what} is {value} at its step {self.steps} "
             f"(batch {number} of {count} in epoch {epoch + 1}); the last checkpoint is from before it"
         )

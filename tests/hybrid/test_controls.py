@@ -291,6 +291,7 @@ def test_an_encoder_wider_than_the_llm_is_refused(encoder, tmp_path):
         (["bridges.hard_negatives.enabled=true", "bridges.distill.teacher=self"], "hard_negatives does: switch it off"),
         ([*PROPOSING, "bridges.distill.teacher=self"], "substitution does: switch it off"),
         (["bridges.sequence_smoothing.enabled=true", "bridges.distill.teacher=self"], "sequence_smoothing does:"),
+        (["bridges.readback.enabled=true", "bridges.distill.teacher=self"], "readback does: switch it off"),
         (["task=ctr", "bridges.distill.teacher=self"], "no side learns by distillation in the arm both of task ctr"),
     ],
 )

@@ -1,7 +1,6 @@
 """The search for settings on tiny data: it finds, goes on, refuses, and never opens the test part."""
 
 import importlib.util
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -106,18 +105,43 @@ def test_a_combination_that_was_cut_off_is_trained_again(
     assert {line.split("id.width=")[1].split()[0] for line in trials} == {"4", "8"}
 
 
-def test_a_combination_that_diverges_is_not_tried_for_ever(
+def test_a_combination_that_ends_as_the_time_does_is_kept(
     tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    epochs = tune._epochs
-    monkeypatch.setattr(
-        tune, "_epochs", lambda config, *rest: [math.nan] if config.id.width == 4 else epochs(config, *rest)
-    )
+    asked: list[bool] = []  # in time before the first trial and after its first two epochs, too late after its third
+    monkeypatch.setattr(tune._Search, "over", property(lambda search: asked.append(True) or len(asked) > 3))
     assert tune.main([*arguments, "--grid"]) == 0
+    left, trial, found, _ = capsys.readouterr().out.splitlines()
+    assert left.startswith("1 combinations are left")
+    assert "complete" in trial
+    assert found.startswith("best of 1 trials")
+
+
+def test_a_combination_that_diverges_is_not_tried_for_ever(
+    tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = [*arguments, "--grid", "--choose", "id.width=4", "train.id.clip_norm=0"]
+    assert tune.main([*grid, "--choose", "train.id.learning_rate=1e30,0.001"]) == 0
     *trials, found, overrides = capsys.readouterr().out.splitlines()
     assert len(trials) == 1
     assert found.startswith("best of 1 trials")
-    assert "id.width=8" in overrides
+    assert "train.id.learning_rate=0.001" in overrides
+
+
+def test_a_grid_in_which_all_diverges_says_so(
+    tune: ModuleType, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = [*arguments, "--grid", "train.id.clip_norm=0", "--choose", "train.id.learning_rate=1e30"]
+    assert tune.main(grid) == 0
+    assert capsys.readouterr().out.startswith("the loss of every trial diverged; choose a smaller")
+
+
+def test_every_value_of_a_grid_is_checked_before_a_study_is_there(
+    tune: ModuleType, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune.main([*arguments, "--grid", "--choose", "id.dropout=0.1,1.5"]) == 2
+    assert "dropout must be in [0, 1)" in capsys.readouterr().err
+    assert not (tmp_path / "study.log").exists()
 
 
 def test_a_search_does_not_go_on_in_the_file_of_a_grid(

@@ -102,9 +102,12 @@ def test_substitutions_by_ranking_need_states_before_items_that_are_read():
 
 def test_substitutions_by_ranking_need_a_turn_of_the_llm_before_one_of_the_id_model():
     on = ["preset=joint", "bridges.substitution.enabled=true", "bridges.substitution.source=ranking"]
-    with pytest.raises(UserError, match="needs a turn of the LLM before one of the ID model; set"):
+    with pytest.raises(UserError, match="needs a turn of the LLM, or of the peer in its place"):
         load_config(None, [*on, "train.schedule.rounds=1"])
     load_config(None, [*on, "train.schedule.rounds=1", "train.schedule.first=llm"])
+    peer = ["bridges.distill.teacher=peer", "train.schedule.llm_length=0", "train.schedule.first=llm"]
+    with pytest.raises(UserError, match=r"at least 2$"):
+        load_config(None, [*on, "train.schedule.rounds=1", *peer])
     load_config(None, [*on, "train.schedule.rounds=1", "bridges.substitution.source=text"])
 
 

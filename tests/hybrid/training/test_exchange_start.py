@@ -223,6 +223,7 @@ def test_a_plain_model_is_not_put_in_the_place_of_a_side_that_nobody_has_helped_
     trainer.validator.validate.value = 0.0
     trainer._phase(trainer.schedule.current)
     assert trainer.safeguard.waited == 0
+    trainer.safeguard.best = 1.0  # of the rounds before, which do not count
     trainer._open_exchange("llm")
     trainer._validate(trainer.learners["id"])
     assert trainer.safeguard.waited == 1
